@@ -1,0 +1,92 @@
+/*
+ * The iterator every sorted source implements: memtable, table, run, merge.
+ * It walks versions (kv/types.h) in kv order, both ways.
+ *
+ * The entry under the iterator stands in the struct itself, so that a merge
+ * compares heads without a call. valid == false: no entry; then status tells
+ * the end (ADB_OK) from a failure (whose message stands in `error`, since the
+ * thread that looks may look later).
+ *
+ * Lifetimes: key and value live until the next move or close. A value too
+ * large to stand in a block (a table's extent) is not loaded by moves: then
+ * value.data is NULL, value.size its size, and kv_iter_load fetches it.
+ *
+ * Threads: one at a time.
+ */
+#ifndef KV_ITERATOR_H
+#define KV_ITERATOR_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "kv/types.h"
+
+struct kv_iter;
+
+struct kv_iter_ops {
+    void (*seek_first)(struct kv_iter *it);
+    void (*seek_last)(struct kv_iter *it);
+    /* First entry at or after (key, seq) in kv order: with KV_MAX_SEQ the
+       newest version of the first key >= key. */
+    void (*seek)(struct kv_iter *it, adb_slice key, uint64_t seq);
+    /* Last entry before (key, seq) in kv order: with KV_MAX_SEQ the oldest
+       version of the last key < key. For the last key <= k seek before the
+       key k + "\0". */
+    void (*seek_before)(struct kv_iter *it, adb_slice key, uint64_t seq);
+    void (*next)(struct kv_iter *it); /* needs valid */
+    void (*prev)(struct kv_iter *it); /* needs valid */
+    /* Makes value.data valid. NULL where values are always loaded. */
+    adb_status (*load)(struct kv_iter *it);
+    void (*close)(struct kv_iter *it); /* frees the iterator */
+};
+
+struct kv_iter {
+    const struct kv_iter_ops *ops;
+    bool valid;
+    enum kv_kind kind;
+    uint64_t seq;
+    uint64_t head; /* key_head8(key) */
+    adb_slice key;
+    adb_slice value;
+    adb_status status;
+    struct status_saved *error; /* owned by the iterator; NULL when none */
+};
+
+static inline void kv_iter_next(struct kv_iter *it)
+{
+    it->ops->next(it);
+}
+static inline void kv_iter_prev(struct kv_iter *it)
+{
+    it->ops->prev(it);
+}
+static inline adb_status kv_iter_load(struct kv_iter *it)
+{
+    return it->value.data || !it->ops->load ? ADB_OK : it->ops->load(it);
+}
+static inline void kv_iter_close(struct kv_iter *it) /* NULL is fine */
+{
+    if (it)
+        it->ops->close(it);
+}
+
+/* For implementers: the iterator has failed (saves this thread's message), or
+   is at its end. */
+void kv_iter_fail(struct kv_iter *it, adb_status status);
+static inline void kv_iter_end(struct kv_iter *it)
+{
+    it->valid = false;
+}
+/* For users: the iterator's failure becomes this thread's; ADB_OK if none. */
+adb_status kv_iter_status(const struct kv_iter *it);
+
+/* a's entry before b's? Both valid. */
+static inline bool kv_iter_less(const struct kv_iter *a,
+                                const struct kv_iter *b)
+{
+    if (a->head != b->head)
+        return a->head < b->head;
+    return kv_compare(a->key, a->seq, b->key, b->seq) < 0;
+}
+
+#endif
