@@ -37,6 +37,10 @@ struct kv_iter_ops {
     void (*prev)(struct kv_iter *it); /* needs valid */
     /* Makes value.data valid. NULL where values are always loaded. */
     adb_status (*load)(struct kv_iter *it);
+    /* Reads part of an unloaded value, so that a merge can stream it. NULL
+       where values are always loaded. */
+    adb_status (*read_value)(struct kv_iter *it, uint64_t offset, void *data,
+                             size_t size);
     void (*close)(struct kv_iter *it); /* frees the iterator */
 };
 

@@ -1,0 +1,112 @@
+/*
+ * The block cache: bounded, shared by all tables of a database.
+ *
+ * There is no hash table. Whoever owns a thing that can be loaded (a table's
+ * block, index part, filter part) owns a slot for it: one atomic word, NULL or
+ * a pointer to the loaded frame. A hit is one load. The cache only knows which
+ * frames exist, what they weigh and which to give up.
+ *
+ *      slot ---> frame { header, payload }      slot: in the owner's memory
+ *      queue --> frame                          eviction order
+ *
+ * States of a frame
+ *      loaded by a reader, private
+ *        | cache_insert: slot NULL -> frame (the loser of a race is freed)
+ *      in the slot, in a queue; refs = 1 (the cache's) + pins
+ *        | eviction or cache_drop: slot -> NULL, out of the queues
+ *      unreachable for new readers; those in an epoch may still read it
+ *        | after the epoch: the cache's reference goes
+ *      refs = 0: freed through frame->free
+ *
+ * Readers stand in an epoch (base/epoch.h) from loading the slot to their last
+ * use of the frame, or pin the frame inside the epoch and unpin it later.
+ *
+ * Eviction: scan-resistant (S3-FIFO, Yang et al., SOSP 2023: a small and a
+ * main queue plus remembered ghosts), driven by the ledger: frames go while
+ * ledger_total exceeds the budget, down to a floor of a few frames, so that
+ * memtables and other rows push the cache down.
+ *
+ * Threads: everything from any thread. One mutex guards the queues; hits do
+ * not take it.
+ */
+#ifndef CACHE_CACHE_H
+#define CACHE_CACHE_H
+
+#include <stdatomic.h>
+
+#include "base/epoch.h"
+#include "base/ledger.h"
+#include "base/status.h"
+
+struct cache;
+struct cache_frame;
+
+typedef _Atomic(struct cache_frame *) cache_slot;
+
+/* Embedded first in what is cached. Fields are the cache's own. */
+struct cache_frame {
+    struct epoch_node node;
+    cache_slot *slot;          /* NULL once detached */
+    _Atomic uint32_t refs;
+    _Atomic uint8_t used;      /* hits since the hand passed, saturating */
+    uint8_t queue;
+    uint8_t row;               /* enum ledger_row */
+    uint8_t private_frame;     /* never inserted: owned by its one reader */
+    size_t charge;             /* bytes, header included */
+    uint64_t ghost;            /* identity remembered after eviction */
+    struct cache_frame *previous, *next;
+    struct cache *cache;
+    void (*free)(struct cache_frame *frame); /* must release the memory */
+};
+
+struct cache_options {
+    struct ledger *ledger; /* budget and rows */
+    struct epoch *epoch;
+};
+adb_status cache_new(const struct cache_options *options,
+                     struct cache **out) ADB_MUST_CHECK;
+void cache_free(struct cache *c); /* all slots dropped before */
+
+/* The frame in a slot, or NULL; marks it used. Inside an epoch. */
+static inline struct cache_frame *cache_lookup(cache_slot *slot)
+{
+    struct cache_frame *frame =
+        atomic_load_explicit(slot, memory_order_acquire);
+    /* Written only when it changes, so that hot frames stay shared. */
+    if (frame &&
+        atomic_load_explicit(&frame->used, memory_order_relaxed) == 0)
+        atomic_store_explicit(&frame->used, 1, memory_order_relaxed);
+    return frame;
+}
+
+/* Puts a fresh frame (free, charge, row, ghost set) into the slot and evicts
+   others if the budget asks. Returns the frame now in the slot: the given one
+   or, when another reader was faster, theirs (ours is freed). Inside an epoch;
+   good until it ends, or pinned. The frame just inserted is not evicted by
+   this call. */
+struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
+                                 struct cache_frame *frame);
+
+/* For no_fill reads: a frame that is never shared. It starts pinned once. */
+void cache_make_private(struct cache *c, struct cache_frame *frame);
+
+/* Inside the epoch in which it was found; keeps it beyond. A pinned frame that
+   leaves the cache is charged to LEDGER_ITERATOR until unpinned. */
+void cache_pin(struct cache_frame *frame);
+void cache_unpin(struct cache_frame *frame); /* NULL is fine; any thread */
+
+/* Empties a slot whose owner goes away. No reader may insert into it any more
+   (the owner is unreachable, its epoch over). */
+void cache_drop(struct cache *c, cache_slot *slot);
+
+/* Evicts until the ledger is within its budget or nothing is left. Called by
+   those who grow other rows. */
+void cache_trim(struct cache *c);
+
+struct cache_stats {
+    uint64_t inserts, evictions, races_lost, ghost_hits;
+    uint64_t frames, bytes, pinned_bytes;
+};
+void cache_stats(struct cache *c, struct cache_stats *out);
+
+#endif

@@ -1,0 +1,107 @@
+/*
+ * Reads one table file: point lookups, iteration, verification.
+ *
+ * What stays resident (LEDGER_TABLE) is the top index: per part of about
+ * 65,536 keys the last key, and two cache slots (index part, filter part). An
+ * index part brings the slots of its data blocks with it. Everything else is
+ * loaded through the cache, verified (XXH3 bound to file number and offset)
+ * and decoded on every load, and can be evicted.
+ *
+ * Threads: any number of readers at once. Lookups run inside the caller's
+ * epoch (base/epoch.h); what they return lives until the epoch ends, or until
+ * unpinned. The reader itself is counted.
+ *
+ * Damage is ADB_CORRUPTION naming file and offset and fails only reads that
+ * need the damaged part.
+ */
+#ifndef SST_SST_READER_H
+#define SST_SST_READER_H
+
+#include "cache/cache.h"
+#include "env/env.h"
+#include "kv/iterator.h"
+#include "sst/file_table.h"
+#include "sst/table_info.h"
+
+struct sst_reader;
+
+/* Shared by all tables of a database; outlives them. */
+struct sst_context {
+    struct env *env;
+    const char *directory;
+    struct cache *cache;
+    struct epoch *epoch;
+    struct ledger *ledger;
+    struct file_table *files;
+    bool map_tables; /* table_access=map: uncompressed blocks straight from a
+                        mapping, each verified at its first touch */
+};
+
+/* Reads footer, properties and top index and compares them with the manifest's
+   info (number, size, entries). */
+adb_status sst_reader_open(const struct sst_context *context,
+                           const struct table_info *info,
+                           struct sst_reader **out) ADB_MUST_CHECK;
+struct sst_reader *sst_reader_ref(struct sst_reader *r);
+/* At zero all its frames leave the cache. Not inside an epoch that uses it. */
+void sst_reader_unref(struct sst_reader *r);
+
+/* False: the key is surely not in the table (filter). Inside an epoch. */
+adb_status sst_reader_may_contain(struct sst_reader *r, adb_slice key,
+                                  uint64_t hash, bool *maybe) ADB_MUST_CHECK;
+
+struct sst_hit {
+    enum kv_kind kind;
+    uint64_t seq;
+    adb_slice value;           /* data NULL: in an extent, use sst_load_value */
+    struct cache_frame *frame; /* what value lies in; NULL: in a mapping that
+                                  lives as long as the reader */
+    uint64_t extent_offset;    /* when value.data is NULL */
+};
+
+enum sst_read_flags { SST_NO_FILL = 1, SST_SKIP_FILTER = 2 };
+
+/* The newest version of key with seq <= read_seq. ADB_NOT_FOUND (without
+   message): none here. Inside an epoch. With SST_NO_FILL a block that was not
+   cached comes as a private frame, which the caller must cache_unpin. */
+adb_status sst_reader_get(struct sst_reader *r, adb_slice key, uint64_t hash,
+                          uint64_t read_seq, unsigned flags,
+                          struct sst_hit *hit) ADB_MUST_CHECK;
+
+/* Reads an extent value (all of it, or a part of it) into memory of the
+   caller, verified. Needs no epoch, only the reader. */
+adb_status sst_load_value(struct sst_reader *r, uint64_t extent_offset,
+                          uint64_t value_size, uint64_t from, void *data,
+                          size_t size) ADB_MUST_CHECK;
+
+/* An iterator over all versions; holds a reference on the reader and pins at
+   most one block and one index part. SST_NO_FILL: read ahead in large reads
+   through a buffer of its own, leaving the cache alone (compaction, long
+   scans that ask for it). NULL: out of memory. */
+struct kv_iter *sst_iter_new(struct sst_reader *r, unsigned flags);
+
+/* File bytes that lie before key, roughly. */
+uint64_t sst_reader_offset_of(struct sst_reader *r, adb_slice key);
+
+/* Keys that cut the table into about `pieces` equal parts (fresh slices, each
+   mem_free'd by the caller); for splitting work. */
+adb_status sst_reader_split_keys(struct sst_reader *r, size_t pieces,
+                                 adb_slice *keys, size_t *count)
+    ADB_MUST_CHECK;
+
+/* Reads and checks every byte, order and counts against properties. Calls
+   report for each damaged piece with text naming file, offset and, where
+   known, the key range; returns ADB_CORRUPTION if there was any. */
+adb_status sst_reader_verify(struct sst_reader *r,
+                             void (*report)(void *context, const char *text),
+                             void (*progress)(void *context, uint64_t bytes),
+                             void *context) ADB_MUST_CHECK;
+
+struct sst_read_stats { /* per database, in sst_context users' hands */
+    uint64_t filter_negatives, filter_positives, filter_false;
+    uint64_t block_loads, index_loads, filter_loads, loaded_bytes;
+};
+/* Sums over all readers of this process's context since open; relaxed. */
+void sst_reader_stats(const struct sst_reader *r, struct sst_read_stats *out);
+
+#endif
