@@ -1,0 +1,95 @@
+/*
+ * The picker: pure policy. Sizes, key ranges and goals in, a plan out; no
+ * locks, no I/O, no clock, no memory but the caller's and what the plan owns.
+ * The engine and bench/simulate drive the same code.
+ *
+ * Lazy leveling: the bottom level is one range-partitioned run; every level
+ * above it holds a few runs of about equal size. See docs/compaction.md for
+ * the rules and the figures.
+ */
+#ifndef COMPACTION_PICKER_H
+#define COMPACTION_PICKER_H
+
+#include <stdbool.h>
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+struct picker_table {
+    uint64_t number;
+    uint64_t size; /* bytes */
+    uint64_t entries, tombstones;
+    adb_slice smallest, largest; /* user keys; borrowed */
+    bool busy; /* input of a running compaction */
+};
+struct picker_run { /* newest first in the input */
+    uint32_t level;
+    uint64_t run;
+    const struct picker_table *tables; /* ascending, disjoint */
+    size_t count;
+};
+
+enum picker_policy { PICKER_LAZY, PICKER_LEVELED, PICKER_TIERED };
+
+struct picker_options {
+    enum picker_policy policy;
+    uint64_t memtable_bytes;   /* what one flush writes at most */
+    uint64_t table_bytes;      /* aim for one output table */
+    uint64_t max_merge_bytes;  /* aim for the input of one job */
+    unsigned flush_trigger;    /* level 0 runs that make a merge due */
+};
+
+struct picker_input {
+    struct picker_options options;
+    const struct picker_run *runs; /* newest first */
+    size_t run_count;
+    uint64_t next_run;      /* number a new run would get; see picker_plan */
+    uint64_t garbage_bytes; /* estimate above the bottom, for idle merging */
+    bool idle;              /* no write for a while: may tidy up */
+    uint64_t idle_budget;   /* bytes idle rewriting may still cost */
+};
+
+enum picker_kind { PICKER_NONE, PICKER_MERGE, PICKER_MOVE };
+
+struct picker_source { /* a contiguous range of tables of one run */
+    size_t run_index;
+    size_t first, count;
+};
+struct picker_plan {
+    enum picker_kind kind;
+    struct picker_source *sources; /* newest first; owned */
+    size_t source_count;
+    uint32_t output_level;
+    uint64_t output_run; /* an existing run's number that the output joins, or
+                            a number that keeps the order of ages */
+    bool output_bottom;  /* no older version of these keys lies outside the
+                            plan: tombstones may go, subject to snapshots */
+    uint64_t input_bytes;
+    uint64_t table_bytes; /* cut output tables at about this size ... */
+    adb_slice *cuts;      /* ... and at these user keys (a table ends before
+                             a cut); ascending, borrowed from the input */
+    size_t cut_count;
+    const char *reason; /* static text: "level 0 has 4 runs" ... */
+    double score;       /* urgency, 1.0 = due */
+};
+
+/* ADB_OK with kind NONE when nothing is due. plan needs picker_plan_deinit. */
+adb_status picker_pick(const struct picker_input *input,
+                       struct picker_plan *plan) ADB_MUST_CHECK;
+void picker_plan_deinit(struct picker_plan *plan);
+
+/* Merge everything overlapping [from, to] (data NULL: unbounded) toward one
+   run: the next step of a manual compaction; kind NONE when done. */
+adb_status picker_pick_range(const struct picker_input *input, adb_slice from,
+                             adb_slice to,
+                             struct picker_plan *plan) ADB_MUST_CHECK;
+
+/* How far compaction is behind, for back-pressure. */
+struct picker_debt {
+    uint64_t bytes;  /* input bytes of all merges that are due */
+    unsigned runs;   /* sorted runs a point read may have to visit */
+    double score;    /* most urgent plan; <= 1.0 no debt */
+};
+void picker_debt(const struct picker_input *input, struct picker_debt *debt);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * A version edit: one atomic step in the life of the database - tables that
+ * come and go, logs that begin and are done with, counters. The manifest is a
+ * log of edits; a version is all edits applied.
+ *
+ * Format (payload of a RECORD_EDIT): a sequence of fields, each
+ *   tag (varint) length (varint) bytes
+ * Unknown tags are ADB_UNSUPPORTED: nothing unknown is ignored.
+ */
+#ifndef VERSION_VERSION_EDIT_H
+#define VERSION_VERSION_EDIT_H
+
+#include "base/buffer.h"
+#include "sst/table_info.h"
+#include "wal/record_format.h"
+#include "wal/wal.h"
+
+/* Where a table stands: runs are ordered by age across all levels; inside a
+   run tables are disjoint. A larger run number is newer. Every version of a
+   key in a newer run is newer than every version of it in an older run. */
+struct table_place {
+    uint32_t level; /* 0: flushed; grows toward the bottom */
+    uint64_t run;   /* run number, unique over all levels, ordered by age */
+};
+
+struct edit_table {
+    struct table_place place;
+    struct table_info info; /* owned */
+};
+
+struct version_edit {
+    struct edit_table *added; /* owned */
+    size_t added_count;
+    uint64_t *removed; /* owned: table numbers */
+    size_t removed_count;
+    /* Tables that change place without being rewritten. */
+    struct {
+        uint64_t number;
+        struct table_place to;
+    } *moved; /* owned */
+    size_t moved_count;
+
+    uint64_t *segments_created; /* owned */
+    size_t segments_created_count;
+    uint64_t *segments_removed; /* owned */
+    size_t segments_removed_count;
+    struct wal_end *segment_ends; /* owned: how segments are known to end */
+    size_t segment_ends_count;
+
+    /* Counters: 0 leaves them as they are. */
+    uint64_t next_file;  /* numbers below are taken */
+    uint64_t next_run;
+    uint64_t last_seq;   /* every version in tables is at or below */
+    struct watermark synced_through;
+};
+
+void version_edit_deinit(struct version_edit *e);
+/* info is taken over on ADB_OK (and zeroed). */
+adb_status version_edit_add_table(struct version_edit *e,
+                                  struct table_place place,
+                                  struct table_info *info) ADB_MUST_CHECK;
+adb_status version_edit_remove_table(struct version_edit *e,
+                                     uint64_t number) ADB_MUST_CHECK;
+adb_status version_edit_move_table(struct version_edit *e, uint64_t number,
+                                   struct table_place to) ADB_MUST_CHECK;
+adb_status version_edit_create_segment(struct version_edit *e,
+                                       uint64_t number) ADB_MUST_CHECK;
+adb_status version_edit_remove_segment(struct version_edit *e,
+                                       uint64_t number) ADB_MUST_CHECK;
+adb_status version_edit_end_segment(struct version_edit *e,
+                                    const struct wal_end *end) ADB_MUST_CHECK;
+
+adb_status version_edit_encode(const struct version_edit *e,
+                               struct buffer *out) ADB_MUST_CHECK;
+/* Into a zeroed edit; deinit it also after a failure. */
+adb_status version_edit_decode(adb_slice payload,
+                               struct version_edit *e) ADB_MUST_CHECK;
+
+#endif

@@ -1,0 +1,116 @@
+/*
+ * The version set: the current version and the manifest that makes it
+ * durable.
+ *
+ *   CURRENT          one line of text naming the manifest; how it ended when
+ *                    the database was closed cleanly; a checksum
+ *   MANIFEST-NNNNNN  records (wal/record_format.h): header, edits, close
+ *
+ * Every open starts a new manifest holding a snapshot of all state, makes its
+ * name durable, then switches CURRENT to it. An append that failed ends that
+ * manifest for good: the next edit starts a new one the same way. A clean
+ * close appends RECORD_CLOSE and writes the manifest's final length and
+ * checksum into CURRENT, so that later damage cannot pass for a crash.
+ *
+ * Threads: version_set_apply from any thread, serialised by a mutex of its own
+ * that is held over the manifest's I/O; the database mutex must not be held.
+ */
+#ifndef VERSION_VERSION_SET_H
+#define VERSION_VERSION_SET_H
+
+#include "version/version.h"
+
+struct version_set_options {
+    struct env *env;
+    const char *directory; /* borrowed */
+    const struct sst_context *tables;
+    uint64_t manifest_roll_bytes; /* a larger manifest is replaced by a new
+                                     one when most of it is history */
+    /* Called under the set's mutex after an edit is durable, with the new
+       current version: the database installs it. May take the database mutex.
+       */
+    void (*installed)(void *context, struct version *current);
+    void *context;
+};
+
+/* State that recovery hands to the database. */
+struct version_set_state {
+    uint64_t *segments; /* live log segments, ascending; owned by the set */
+    size_t segment_count;
+    struct wal_end *segment_ends; /* parallel; segment 0 where not known */
+    struct watermark synced_through;
+    uint64_t last_seq;
+    bool closed_cleanly;
+};
+
+/* Is there a database in the directory? ADB_OK yes; ADB_NOT_FOUND: nothing of
+   ours there; ADB_CORRUPTION: tables, logs or manifests without CURRENT;
+   ADB_NOT_A_DATABASE: path is no directory, or holds foreign files only and
+   is not empty. Changes nothing. */
+adb_status version_set_probe(struct env *env,
+                             const char *directory) ADB_MUST_CHECK;
+
+/* Makes the files of a new, empty database in an existing directory. */
+adb_status version_set_create(const struct version_set_options *options,
+                              struct version_set **out) ADB_MUST_CHECK;
+
+/* Reads CURRENT and the manifest. Checks that every table file is there with
+   its size. Nothing on disk is changed before version_set_begin. */
+adb_status version_set_recover(const struct version_set_options *options,
+                               struct version_set **out,
+                               struct version_set_state *state) ADB_MUST_CHECK;
+
+/* Starts this opening's manifest with all state plus edit, and switches
+   CURRENT. From here on version_set_apply works. (version_set_create has done
+   it already.) */
+adb_status version_set_begin(struct version_set *s,
+                             struct version_edit *edit) ADB_MUST_CHECK;
+
+/* Makes the edits durable as one step, in order, and installs the result. On
+   failure nothing changed; ADB_IO and ADB_NO_SPACE may be tried again. */
+adb_status version_set_apply(struct version_set *s,
+                             struct version_edit *const *edits,
+                             size_t count) ADB_MUST_CHECK;
+
+/* A counted reference on the current version. */
+struct version *version_set_current(struct version_set *s);
+
+uint64_t version_set_new_file(struct version_set *s); /* never reused */
+uint64_t version_set_new_run(struct version_set *s);
+/* The largest numbers handed out so far are saved with each edit. */
+
+/* Numbers of obsolete table files that nobody holds any more, for removal by
+   the caller (each returned once). Returns how many, at most max. */
+size_t version_set_take_obsolete(struct version_set *s, uint64_t *numbers,
+                                 size_t max);
+
+/* Files of ours in the directory that no live state names (left by a crash):
+   tables, manifests, logs not in keep_segments, *.tmp. For the sweep at open.
+   Calls remove for each name. */
+adb_status version_set_sweep(struct version_set *s,
+                             adb_status (*remove)(void *context,
+                                                  const char *name),
+                             void *context) ADB_MUST_CHECK;
+
+/* Clean close with what is known of the log. ends: of all live segments. */
+adb_status version_set_close_cleanly(struct version_set *s,
+                                     const struct wal_end *ends, size_t count,
+                                     const struct watermark *synced_through,
+                                     uint64_t last_seq) ADB_MUST_CHECK;
+/* Releases memory and files; no version may be held. */
+void version_set_free(struct version_set *s);
+
+struct version_set_stats {
+    uint64_t manifest_number, manifest_bytes, edits, rolls;
+};
+void version_set_stats(struct version_set *s, struct version_set_stats *out);
+
+/* Walks a manifest for the dump tool and verification: calls visit for each
+   record. */
+adb_status manifest_walk(struct env *env, const char *path, uint64_t number,
+                         adb_status (*visit)(void *context, uint64_t offset,
+                                             const struct record *r,
+                                             const struct version_edit *edit),
+                         void *context) ADB_MUST_CHECK;
+
+#endif
