@@ -12,29 +12,29 @@ void mem_set_fail_hook(mem_fail_hook hook, void *context)
     fail_context = context;
 }
 
-static int must_fail(size_t size)
+int mem_must_fail(size_t size)
 {
     return fail_hook && fail_hook(fail_context, size);
 }
 
 void *mem_alloc(size_t size)
 {
-    return must_fail(size) ? NULL : malloc(size ? size : 1);
+    return mem_must_fail(size) ? NULL : malloc(size ? size : 1);
 }
 
 void *mem_zalloc(size_t size)
 {
-    return must_fail(size) ? NULL : calloc(1, size ? size : 1);
+    return mem_must_fail(size) ? NULL : calloc(1, size ? size : 1);
 }
 
 void *mem_realloc(void *pointer, size_t size)
 {
-    return must_fail(size) ? NULL : realloc(pointer, size ? size : 1);
+    return mem_must_fail(size) ? NULL : realloc(pointer, size ? size : 1);
 }
 
 void *mem_aligned_alloc(size_t alignment, size_t size)
 {
-    if (must_fail(size))
+    if (mem_must_fail(size))
         return NULL;
     /* aligned_alloc wants a multiple of the alignment. */
     size_t rounded = (size + alignment - 1) & ~(alignment - 1);

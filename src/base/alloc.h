@@ -21,5 +21,8 @@ void mem_free(void *pointer); /* also for aligned memory; NULL is fine */
    Set while no other thread allocates; NULL removes it. */
 typedef int (*mem_fail_hook)(void *context, size_t size);
 void mem_set_fail_hook(mem_fail_hook hook, void *context);
+/* For memory that comes from elsewhere (env_anonymous_reserve): nonzero when
+   the hook wants this allocation to fail. */
+int mem_must_fail(size_t size);
 
 #endif

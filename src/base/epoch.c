@@ -48,10 +48,12 @@ struct epoch_slot *epoch_enter(struct epoch *e)
     for (unsigned i = 0;; i++) {
         struct epoch_slot *slot = &e->slots[(my_place + i) % EPOCH_SLOTS];
         uint64_t idle = 0;
-        uint64_t now = atomic_load_explicit(&e->global, memory_order_relaxed);
+        /* Acquire: a reader of this epoch must also see what was unlinked
+           before the epoch began. A stale `now` only holds the epoch back. */
+        uint64_t now = atomic_load_explicit(&e->global, memory_order_acquire);
         /* Sequentially consistent: the slot must be seen taken before this
            reader loads any shared pointer, or an advancing thread could miss
-           it. A stale `now` only holds the epoch back. */
+           it. */
         if (atomic_compare_exchange_strong(&slot->active, &idle, now))
             return slot;
         if (i % EPOCH_SLOTS == EPOCH_SLOTS - 1)
