@@ -8,6 +8,10 @@
  * Contract of every operation
  *   - adb_status; messages name the path, the offset where there is one, and
  *     errno. EINTR and short transfers are retried inside.
+ *   - Something missing is ADB_NOT_FOUND (here with a message), something in
+ *     the way ADB_EXISTS, what the file system cannot do ADB_UNSUPPORTED
+ *     (env_file_allocate: write zeros instead), everything else as
+ *     status_set_errno has it.
  *   - Paths are absolute or relative strings, '/' separated.
  *   - An env and its files may be used from any thread; one file's close must
  *     not race its other calls.
@@ -247,7 +251,9 @@ static inline void env_unlock(struct env *e, void *lock)
 
 /* ---- conveniences, env.c ---- */
 
-/* Reads a whole file of at most limit bytes into a fresh block (mem_free). */
+/* Reads a whole file of at most limit bytes into a fresh block (mem_free), with
+   a zero byte behind it that size does not count. A larger file is
+   ADB_TOO_LARGE. */
 adb_status env_read_file(struct env *e, const char *path, size_t limit,
                          uint8_t **data, size_t *size) ADB_MUST_CHECK;
 
