@@ -26,8 +26,16 @@
  * ledger_total exceeds the budget, down to a floor of a few frames, so that
  * memtables and other rows push the cache down.
  *
+ * Ledger: a frame is charged to its row from insertion until the epoch after
+ * its eviction is over, that is, until its memory is given back; what a pin
+ * keeps beyond that stands under LEDGER_ITERATOR. Frames evicted but still
+ * waiting for their epoch do not count against the budget (or eviction would
+ * run away); when they are many, the cache drives the epoch on itself.
+ *
  * Threads: everything from any thread. One mutex guards the queues; hits do
- * not take it.
+ * not take it. All writes of NULL to slots happen under it, so that a frame
+ * that holds slots can be freed safely: its cache_drop waits for an eviction
+ * that is about to clear one.
  */
 #ifndef CACHE_CACHE_H
 #define CACHE_CACHE_H
@@ -43,20 +51,28 @@ struct cache_frame;
 
 typedef _Atomic(struct cache_frame *) cache_slot;
 
-/* Embedded first in what is cached. Fields are the cache's own. */
+/* Embedded first in what is cached. The caller zeroes it and sets free,
+   charge, row, ghost and perhaps parent; the rest is the cache's own. What a
+   hit touches stands last, next to the payload. */
 struct cache_frame {
     struct epoch_node node;
-    cache_slot *slot;          /* NULL once detached */
-    _Atomic uint32_t refs;
-    _Atomic uint8_t used;      /* hits since the hand passed, saturating */
-    uint8_t queue;
-    uint8_t row;               /* enum ledger_row */
-    uint8_t private_frame;     /* never inserted: owned by its one reader */
-    size_t charge;             /* bytes, header included */
-    uint64_t ghost;            /* identity remembered after eviction */
-    struct cache_frame *previous, *next;
-    struct cache *cache;
+    cache_slot *slot; /* NULL once detached */
+    struct cache_frame *older, *newer;
+    /* The frame whose memory holds our slot; NULL: memory of its own kind.
+       A parent is given up after its children, within bounds; its free must
+       cache_drop the slots it holds, also those that look empty. */
+    struct cache_frame *parent;
     void (*free)(struct cache_frame *frame); /* must release the memory */
+    uint64_t ghost; /* identity remembered after eviction, a hash; 0: none */
+    struct cache *cache;
+    size_t charge;     /* bytes, header included */
+    uint32_t children; /* frames in slots of ours */
+    uint8_t queue;
+    uint8_t row;           /* enum ledger_row */
+    uint8_t private_frame; /* never inserted: owned by its one reader */
+    uint8_t spared;        /* times kept for its children's or pins' sake */
+    _Atomic uint32_t refs;
+    _Atomic uint8_t used; /* hit since the hand passed */
 };
 
 struct cache_options {
@@ -65,7 +81,9 @@ struct cache_options {
 };
 adb_status cache_new(const struct cache_options *options,
                      struct cache **out) ADB_MUST_CHECK;
-void cache_free(struct cache *c); /* all slots dropped before */
+/* All slots dropped and all pins given back before. Waits for the epoch: not
+   inside one. NULL is fine. */
+void cache_free(struct cache *c);
 
 /* The frame in a slot, or NULL; marks it used. Inside an epoch. */
 static inline struct cache_frame *cache_lookup(cache_slot *slot)
@@ -73,8 +91,7 @@ static inline struct cache_frame *cache_lookup(cache_slot *slot)
     struct cache_frame *frame =
         atomic_load_explicit(slot, memory_order_acquire);
     /* Written only when it changes, so that hot frames stay shared. */
-    if (frame &&
-        atomic_load_explicit(&frame->used, memory_order_relaxed) == 0)
+    if (frame && atomic_load_explicit(&frame->used, memory_order_relaxed) == 0)
         atomic_store_explicit(&frame->used, 1, memory_order_relaxed);
     return frame;
 }
@@ -95,9 +112,10 @@ void cache_make_private(struct cache *c, struct cache_frame *frame);
 void cache_pin(struct cache_frame *frame);
 void cache_unpin(struct cache_frame *frame); /* NULL is fine; any thread */
 
-/* Empties a slot whose owner goes away. No reader may insert into it any more
-   (the owner is unreachable, its epoch over). */
-void cache_drop(struct cache *c, cache_slot *slot);
+/* Empties `count` slots whose owner goes away. No reader may insert into them
+   any more (the owner is unreachable, its epoch over). Afterwards the memory
+   of the slots may be freed. */
+void cache_drop(struct cache *c, cache_slot *slots, size_t count);
 
 /* Evicts until the ledger is within its budget or nothing is left. Called by
    those who grow other rows. */
@@ -105,7 +123,9 @@ void cache_trim(struct cache *c);
 
 struct cache_stats {
     uint64_t inserts, evictions, races_lost, ghost_hits;
-    uint64_t frames, bytes, pinned_bytes;
+    uint64_t frames, bytes; /* in slots now */
+    uint64_t pending_bytes; /* evicted, waiting for their epoch */
+    uint64_t pinned_bytes;  /* out of the cache, or private, still pinned */
 };
 void cache_stats(struct cache *c, struct cache_stats *out);
 
