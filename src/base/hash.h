@@ -25,6 +25,10 @@ int checksum_stream_init(struct checksum_stream *s);
 void checksum_stream_update(struct checksum_stream *s, const void *data,
                             size_t size);
 uint64_t checksum_stream_value(const struct checksum_stream *s);
+/* For checksum_bound in pieces: init with the place, value never zero. */
+int checksum_stream_init_bound(struct checksum_stream *s, uint64_t file_number,
+                               uint64_t offset);
+uint64_t checksum_stream_bound_value(const struct checksum_stream *s);
 void checksum_stream_deinit(struct checksum_stream *s);
 
 #endif

@@ -20,6 +20,7 @@
  * segments before `segment` and all bytes of it below `offset` were on stable
  * storage. It stands only where it changed since the record before.
  *
+ * The padding is zero and checked as such; the checksum ends with the payload.
  * A record validates alone: its checksum covers its predecessor's, its place
  * and its file's number, so recycled bytes never pass for new ones, and the
  * order of records is provable. A zero checksum never occurs.
@@ -89,11 +90,19 @@ static inline size_t record_size(size_t payload, bool has_watermark)
    at its place in p. Fills r->checksum and r->size. */
 void record_encode(uint8_t *p, struct record *r, uint64_t file_number,
                    uint64_t offset);
+/* Only the head of it: what stands in front of the payload, the checksum left
+   out (its place is not touched). For payloads written piece by piece; the
+   caller computes the checksum over bytes 8.. with checksum_stream. */
+void record_encode_head(uint8_t *p, const struct record *r);
 /* Where the payload goes inside an encoded record. */
 static inline size_t record_payload_offset(bool has_watermark)
 {
     return RECORD_HEADER_SIZE + (has_watermark ? RECORD_WATERMARK_SIZE : 0);
 }
+
+/* Could bytes at p be the head of a record that fits `available` bytes? Cheap,
+   looks at no checksum: for scans that search records behind a hole. */
+bool record_plausible(const uint8_t *p, size_t available);
 
 enum record_verdict {
     RECORD_VALID,

@@ -1,0 +1,111 @@
+/*
+ * Encoding and decoding of records; the layout stands in record_format.h.
+ *
+ *   checksum | previous | seq 56, kind 8 | length | flags 2, count 30
+ *   [watermark: segment | offset | seq]  payload  zeros
+ */
+#include "wal/record_format.h"
+
+#include <assert.h>
+
+#include "base/hash.h"
+
+enum {
+    AT_CHECKSUM = 0,
+    AT_PREVIOUS = 8,
+    AT_SEQUENCE = 16,
+    AT_LENGTH = 24,
+    AT_COUNT = 28
+};
+#define SEQUENCE_MASK  ((UINT64_C(1) << 56) - 1)
+#define FLAG_WATERMARK (UINT32_C(1) << 31)
+#define FLAG_RESERVED  (UINT32_C(1) << 30)
+
+void record_encode_head(uint8_t *p, const struct record *r)
+{
+    assert(r->seq <= SEQUENCE_MASK && r->count <= RECORD_MAX_COUNT);
+    assert(r->payload.size <= UINT32_MAX);
+    put_u64(p + AT_PREVIOUS, r->previous);
+    put_u64(p + AT_SEQUENCE, r->seq | (uint64_t)r->kind << 56);
+    put_u32(p + AT_LENGTH, (uint32_t)r->payload.size);
+    put_u32(p + AT_COUNT, r->count | (r->has_watermark ? FLAG_WATERMARK : 0));
+    if (r->has_watermark) {
+        put_u64(p + RECORD_HEADER_SIZE, r->watermark.segment);
+        put_u64(p + RECORD_HEADER_SIZE + 8, r->watermark.offset);
+        put_u64(p + RECORD_HEADER_SIZE + 16, r->watermark.seq);
+    }
+}
+
+void record_encode(uint8_t *p, struct record *r, uint64_t file_number,
+                   uint64_t offset)
+{
+    size_t at = record_payload_offset(r->has_watermark);
+    size_t end = at + r->payload.size;
+    assert(offset % RECORD_ALIGNMENT == 0);
+
+    r->size = record_size(r->payload.size, r->has_watermark);
+    record_encode_head(p, r);
+    if (r->payload.size && r->payload.data != p + at)
+        memmove(p + at, r->payload.data, r->payload.size);
+    memset(p + end, 0, r->size - end);
+    r->checksum = checksum_bound(p + AT_PREVIOUS, end - AT_PREVIOUS,
+                                 file_number, offset);
+    put_u64(p + AT_CHECKSUM, r->checksum);
+}
+
+bool record_plausible(const uint8_t *p, size_t available)
+{
+    if (available < RECORD_HEADER_SIZE || !get_u64(p + AT_CHECKSUM))
+        return false;
+    unsigned kind = p[AT_SEQUENCE + 7];
+    uint32_t count = get_u32(p + AT_COUNT);
+    if (kind < RECORD_SEGMENT_HEADER || kind > RECORD_CLOSE ||
+        (count & FLAG_RESERVED))
+        return false;
+    return record_size(get_u32(p + AT_LENGTH), count & FLAG_WATERMARK) <=
+           available;
+}
+
+static bool all_zero(const uint8_t *p, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (p[i])
+            return false;
+    return true;
+}
+
+enum record_verdict record_decode(const uint8_t *p, size_t available,
+                                  uint64_t file_number, uint64_t offset,
+                                  struct record *out)
+{
+    if (all_zero(p, MIN_OF(available, 8)))
+        return RECORD_NONE;
+    if (!record_plausible(p, available))
+        return RECORD_BAD;
+
+    uint64_t sequence = get_u64(p + AT_SEQUENCE);
+    uint32_t count = get_u32(p + AT_COUNT);
+    struct record r = {
+        .checksum = get_u64(p + AT_CHECKSUM),
+        .previous = get_u64(p + AT_PREVIOUS),
+        .kind = (enum record_kind)(sequence >> 56),
+        .seq = sequence & SEQUENCE_MASK,
+        .count = count & RECORD_MAX_COUNT,
+        .has_watermark = count & FLAG_WATERMARK,
+    };
+    size_t at = record_payload_offset(r.has_watermark);
+    size_t end = at + get_u32(p + AT_LENGTH);
+    r.size = (end + RECORD_ALIGNMENT - 1) & ~(size_t)(RECORD_ALIGNMENT - 1);
+    r.payload = slice_of(p + at, end - at);
+    if (r.checksum != checksum_bound(p + AT_PREVIOUS, end - AT_PREVIOUS,
+                                     file_number, offset) ||
+        !all_zero(p + end, r.size - end))
+        return RECORD_BAD;
+    if (r.has_watermark) {
+        r.watermark.segment = get_u64(p + RECORD_HEADER_SIZE);
+        r.watermark.offset = get_u64(p + RECORD_HEADER_SIZE + 8);
+        r.watermark.seq = get_u64(p + RECORD_HEADER_SIZE + 16);
+    }
+    *out = r;
+    return RECORD_VALID;
+}
