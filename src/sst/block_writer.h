@@ -59,8 +59,12 @@ adb_status sst_block_writer_add(struct sst_block_writer *w,
                                 const struct kv_entry *entry,
                                 uint64_t extent_offset) ADB_MUST_CHECK;
 
-/* About what the block will take; never less than it. */
+/* Room that finish may need. */
 size_t sst_block_writer_bound(const struct sst_block_writer *w);
+
+/* Would the block pass `limit` bytes if this much key and value were added? */
+bool sst_block_writer_full(const struct sst_block_writer *w, size_t more,
+                           size_t limit);
 
 /* The last key added; valid until the next add or clear. count > 0. */
 static inline adb_slice sst_block_writer_last(const struct sst_block_writer *w)

@@ -98,9 +98,8 @@ static inline size_t sst_index_builder_size(const struct sst_index_builder *b)
 adb_status sst_index_builder_finish(const struct sst_index_builder *b,
                                     struct buffer *out) ADB_MUST_CHECK;
 
-/* How many bytes of `before` (< after) or of a key made from it are needed:
-   the shortest s with before <= s < after goes to out (after NULL data with
-   size 0 and last = true: before itself). */
+/* Appends to out the shortest s found with before <= s < after; before itself
+   when the two are equal. before <= after. */
 adb_status sst_separator(adb_slice before, adb_slice after,
                          struct buffer *out) ADB_MUST_CHECK;
 

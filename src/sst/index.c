@@ -1,0 +1,290 @@
+/* The layout stands in index.h. */
+#include "sst/index.h"
+
+#include <assert.h>
+
+enum { HEADER = 16, RECORD_MIN = 3 /* three one-byte varints */ };
+
+/* ---- decoding ---- */
+
+static adb_status damaged(const char *what)
+{
+    return status_set(ADB_CORRUPTION, "index: %s", what);
+}
+
+/* Sane count and prefix size, or false. */
+static bool read_header(const uint8_t *raw, size_t size, uint32_t *count,
+                        uint32_t *prefix_size)
+{
+    if (size < HEADER)
+        return false;
+    *count = get_u32(raw);
+    *prefix_size = get_u32(raw + 4);
+    if (!*count || *prefix_size > ADB_MAX_KEY_SIZE ||
+        *prefix_size > size - HEADER)
+        return false;
+    return *count <= (size - HEADER - *prefix_size) / RECORD_MIN;
+}
+
+size_t sst_index_memory(const uint8_t *raw, size_t size)
+{
+    uint32_t count, prefix_size;
+    if (!read_header(raw, size, &count, &prefix_size))
+        return 0;
+    return count * (sizeof(struct sst_index_block) + sizeof(uint64_t));
+}
+
+/* Decodes one record; returns the byte after, or NULL. *offset comes as the
+   end of the frame before. */
+static const uint8_t *read_record(const uint8_t *p, const uint8_t *end,
+                                  uint64_t *offset,
+                                  struct sst_index_block *block)
+{
+    uint64_t gap, size, raw_size, suffix;
+
+    if (!(p = get_varint(p, end, &gap)) || !(p = get_varint(p, end, &size)))
+        return NULL;
+    raw_size = size >> 1;
+    if (size & 1 && !(p = get_varint(p, end, &raw_size)))
+        return NULL;
+    size >>= 1;
+    if (!(p = get_varint(p, end, &suffix)) ||
+        suffix >> 1 > (size_t)(end - p) || suffix >> 1 > ADB_MAX_KEY_SIZE ||
+        size > SST_MAX_BLOCK || raw_size > SST_MAX_BLOCK ||
+        gap > UINT64_MAX / 2 || *offset > UINT64_MAX / 2)
+        return NULL;
+    block->handle = (struct sst_handle){*offset + gap, (uint32_t)size,
+                                        (uint32_t)raw_size};
+    block->suffix_size = (uint32_t)(suffix >> 1) & 0x7FFFFFFF;
+    block->continues = suffix & 1;
+    *offset = block->handle.offset + size + SST_TRAILER_SIZE;
+    return p;
+}
+
+adb_status sst_index_decode(const uint8_t *raw, size_t size, uint64_t limit,
+                            void *memory, struct sst_index *out)
+{
+    uint32_t count, prefix_size;
+    if (!read_header(raw, size, &count, &prefix_size))
+        return damaged("header out of range");
+
+    uint64_t *heads = memory;
+    struct sst_index_block *blocks = (void *)(heads + count);
+    const uint8_t *end = raw + size;
+    const uint8_t *p = raw + HEADER + prefix_size;
+    uint64_t offset = get_u64(raw + 8);
+    adb_slice previous = slice_of(NULL, 0);
+
+    for (uint32_t i = 0; i < count; i++) {
+        p = read_record(p, end, &offset, &blocks[i]);
+        if (!p)
+            return damaged("record cut short or out of range");
+        adb_status status = sst_handle_check(&blocks[i].handle, limit);
+        if (status != ADB_OK)
+            return status_context(status, "index");
+        adb_slice suffix = slice_of(p, blocks[i].suffix_size);
+        /* Equal neighbours: one key's versions over several blocks. */
+        if (i && slice_compare(previous, suffix) > 0)
+            return damaged("separators out of order");
+        blocks[i].suffix = (uint32_t)(p - raw);
+        heads[i] = key_head8(suffix.data, suffix.size);
+        previous = suffix;
+        p += suffix.size;
+    }
+    if (p != end)
+        return damaged("bytes left over");
+    *out = (struct sst_index){
+        .raw = raw,
+        .blocks = blocks,
+        .heads = heads,
+        .prefix = slice_of(raw + HEADER, prefix_size),
+        .count = count,
+    };
+    return ADB_OK;
+}
+
+/* ---- searching ---- */
+
+static uint32_t heads_lower_bound(const uint64_t *heads, uint32_t count,
+                                  uint64_t head)
+{
+    const uint64_t *base = heads;
+    uint32_t left = count;
+
+    while (left > 1) {
+        uint32_t half = left / 2;
+        base += base[half - 1] < head ? half : 0;
+        left -= half;
+    }
+    return (uint32_t)(base - heads) + (*base < head);
+}
+
+/* Among separators from low on that share head: the first that is >= suffix. */
+static uint32_t ties_lower_bound(const struct sst_index *index, uint32_t low,
+                                 uint64_t head, adb_slice suffix)
+{
+    uint32_t high = low;
+
+    for (uint32_t step = 1;
+         high < index->count && index->heads[high] == head &&
+         slice_compare(sst_index_suffix(index, high), suffix) < 0;
+         step *= 2) {
+        low = high + 1;
+        high = index->count - low > step ? low + step : index->count;
+    }
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (index->heads[middle] == head &&
+            slice_compare(sst_index_suffix(index, middle), suffix) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint32_t sst_index_find(const struct sst_index *index, adb_slice key)
+{
+    size_t n = MIN_OF(key.size, index->prefix.size);
+    int order = n ? memcmp(key.data, index->prefix.data, n) : 0;
+    if (order != 0)
+        return order < 0 ? 0 : index->count;
+    if (key.size < index->prefix.size)
+        return 0;
+
+    adb_slice suffix = slice_of((const uint8_t *)key.data + n, key.size - n);
+    if (!n)
+        suffix = key;
+    uint64_t head = key_head8(suffix.data, suffix.size);
+    uint32_t i = heads_lower_bound(index->heads, index->count, head);
+    if (i < index->count && index->heads[i] == head)
+        i = ties_lower_bound(index, i, head, suffix);
+    return i;
+}
+
+/* ---- building ---- */
+
+struct record {
+    struct sst_handle handle;
+    size_t key; /* position in keys */
+    uint32_t key_size;
+    bool compressed, continues;
+};
+
+void sst_index_builder_deinit(struct sst_index_builder *b)
+{
+    buffer_deinit(&b->keys);
+    buffer_deinit(&b->blocks);
+    *b = (struct sst_index_builder){.count = 0};
+}
+
+void sst_index_builder_clear(struct sst_index_builder *b)
+{
+    buffer_clear(&b->keys);
+    buffer_clear(&b->blocks);
+    b->count = 0;
+    b->prefix_size = 0;
+}
+
+adb_status sst_index_builder_add(struct sst_index_builder *b,
+                                 const struct sst_handle *handle,
+                                 bool compressed, adb_slice separator,
+                                 bool continues)
+{
+    struct record record = {
+        .handle = *handle,
+        .key = b->keys.size,
+        .key_size = (uint32_t)separator.size,
+        .compressed = compressed,
+        .continues = continues,
+    };
+    adb_status status = buffer_append(&b->keys, separator.data, separator.size);
+    if (status == ADB_OK)
+        status = buffer_append(&b->blocks, &record, sizeof record);
+    if (status != ADB_OK)
+        return status;
+    /* In sorted keys, what the first shares with the newest is what all do. */
+    struct record first;
+    memcpy(&first, b->blocks.data, sizeof first);
+    b->prefix_size =
+        slice_common_prefix(slice_of(b->keys.data, first.key_size),
+                            slice_of(b->keys.data + record.key,
+                                     record.key_size));
+    b->count++;
+    return ADB_OK;
+}
+
+static adb_status write_record(const struct sst_index_builder *b,
+                               const struct record *r, uint64_t gap,
+                               struct buffer *out)
+{
+    size_t suffix_size = r->key_size - b->prefix_size;
+    adb_status status = buffer_reserve(out, 4 * VARINT_MAX + suffix_size);
+    if (status != ADB_OK)
+        return status;
+    uint8_t *p = out->data + out->size;
+    p = put_varint(p, gap);
+    p = put_varint(p, (uint64_t)r->handle.size * 2 + r->compressed);
+    if (r->compressed)
+        p = put_varint(p, r->handle.raw_size);
+    p = put_varint(p, (uint64_t)suffix_size * 2 + r->continues);
+    if (suffix_size)
+        memcpy(p, b->keys.data + r->key + b->prefix_size, suffix_size);
+    out->size = (size_t)(p + suffix_size - out->data);
+    return ADB_OK;
+}
+
+adb_status sst_index_builder_finish(const struct sst_index_builder *b,
+                                    struct buffer *out)
+{
+    assert(b->count > 0);
+    struct record r;
+    memcpy(&r, b->blocks.data, sizeof r);
+    uint64_t end = r.handle.offset;
+
+    adb_status status = buffer_append_u32(out, b->count);
+    if (status == ADB_OK)
+        status = buffer_append_u32(out, (uint32_t)b->prefix_size);
+    if (status == ADB_OK)
+        status = buffer_append_u64(out, end);
+    if (status == ADB_OK)
+        status = buffer_append(out, b->keys.data, b->prefix_size);
+    for (uint32_t i = 0; i < b->count && status == ADB_OK; i++) {
+        memcpy(&r, b->blocks.data + i * sizeof r, sizeof r);
+        status = write_record(b, &r, r.handle.offset - end, out);
+        end = r.handle.offset + sst_handle_span(&r.handle);
+    }
+    return status;
+}
+
+adb_status sst_separator(adb_slice before, adb_slice after, struct buffer *out)
+{
+    size_t common = slice_common_prefix(before, after);
+    size_t n = before.size;
+    const uint8_t *b = before.data, *a = after.data;
+    bool raise = false;
+
+    /* They part at byte `common`: a prefix of `before` with its last byte
+       raised by one is enough if that stays below `after`. */
+    if (common < before.size && common < after.size) {
+        if (b[common] + 1 < a[common] ||
+            (b[common] + 1 == a[common] && common + 1 < after.size)) {
+            n = common + 1;
+            raise = n < before.size;
+        } else {
+            /* Only the next byte gives room: raise the first one behind that
+               is not 0xFF. */
+            size_t i = common + 1;
+            while (i < before.size && b[i] == 0xFF)
+                i++;
+            if (i + 1 < before.size) {
+                n = i + 1;
+                raise = true;
+            }
+        }
+    }
+    adb_status status = buffer_append(out, before.data, n);
+    if (status == ADB_OK && raise)
+        out->data[out->size - 1]++;
+    return status;
+}
