@@ -6,6 +6,17 @@
  * Lazy leveling: the bottom level is one range-partitioned run; every level
  * above it holds a few runs of about equal size. See docs/compaction.md for
  * the rules and the figures.
+ *
+ * Levels never fall with age: 0 (flushes), then even levels where runs rest,
+ * each followed by the odd level whose runs are being merged, slice by slice,
+ * into one run of the next even level; PICKER_BOTTOM_LEVEL is the bottom.
+ * All tables of a run stand at one level.
+ *
+ * Run numbers: a merge joins (or becomes) its OLDEST run: output_run is that
+ * run's number, so no new number is ever needed but for flushes. A plan holds
+ * every table between the ages of its newest and its oldest run that overlaps
+ * its keys, hence ages stay true. Either output_level is the level at which
+ * run output_run stands already, or the plan holds all tables of that run.
  */
 #ifndef COMPACTION_PICKER_H
 #define COMPACTION_PICKER_H
@@ -29,6 +40,8 @@ struct picker_run { /* newest first in the input */
     size_t count;
 };
 
+enum { PICKER_BOTTOM_LEVEL = 16 };
+
 enum picker_policy { PICKER_LAZY, PICKER_LEVELED, PICKER_TIERED };
 
 struct picker_options {
@@ -36,7 +49,8 @@ struct picker_options {
     uint64_t memtable_bytes;   /* what one flush writes at most */
     uint64_t table_bytes;      /* aim for one output table */
     uint64_t max_merge_bytes;  /* aim for the input of one job */
-    unsigned flush_trigger;    /* level 0 runs that make a merge due */
+    unsigned flush_trigger;    /* level 0 runs that make a merge due; 0: from
+                                  the ratio of data to memtable */
 };
 
 struct picker_input {
@@ -60,8 +74,10 @@ struct picker_plan {
     struct picker_source *sources; /* newest first; owned */
     size_t source_count;
     uint32_t output_level;
-    uint64_t output_run; /* an existing run's number that the output joins, or
-                            a number that keeps the order of ages */
+    uint64_t output_run; /* number of the run that the output joins or becomes;
+                            0 with keep_runs */
+    bool keep_runs;      /* MOVE of whole runs to output_level: every table
+                            keeps the number of its run */
     bool output_bottom;  /* no older version of these keys lies outside the
                             plan: tombstones may go, subject to snapshots */
     uint64_t input_bytes;
@@ -69,6 +85,8 @@ struct picker_plan {
     adb_slice *cuts;      /* ... and at these user keys (a table ends before
                              a cut); ascending, borrowed from the input */
     size_t cut_count;
+    bool blocked;       /* NONE only because tables are busy: ask again when a
+                           job has ended */
     const char *reason; /* static text: "level 0 has 4 runs" ... */
     double score;       /* urgency, 1.0 = due */
 };
@@ -79,7 +97,8 @@ adb_status picker_pick(const struct picker_input *input,
 void picker_plan_deinit(struct picker_plan *plan);
 
 /* Merge everything overlapping [from, to] (data NULL: unbounded) toward one
-   run: the next step of a manual compaction; kind NONE when done. */
+   run: the next step of a manual compaction; kind NONE when done, unless
+   blocked. */
 adb_status picker_pick_range(const struct picker_input *input, adb_slice from,
                              adb_slice to,
                              struct picker_plan *plan) ADB_MUST_CHECK;
