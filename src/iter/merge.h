@@ -23,8 +23,10 @@ struct user_iter_options {
     adb_slice lower, upper; /* [lower, upper), data NULL: open; copied */
 };
 /* Takes source over, also on failure. Yields user keys with their visible
-   value; `seq` is that version's. prev and next may follow each other at any
-   time. NULL: out of memory. */
+   value; `seq` is that version's. seek and seek_before go by the key alone (as
+   with KV_MAX_SEQ), and the key may be the one under the iterator. prev and
+   next may follow each other at any time. Backward, values above 16 KiB come
+   unloaded (value.data NULL) whatever the source. NULL: out of memory. */
 struct kv_iter *user_iter_new(struct kv_iter *source,
                               const struct user_iter_options *options);
 

@@ -11,8 +11,12 @@
  *   seq     90   70   55   40   12        snapshots 60, 41
  *   keep     x         x    x             90 newest, 55 for 60, 40 for 41
  *
- * A version at the bottom that every snapshot sees (seq <= all snapshots)
- * may have its sequence set to 0.
+ * A version that is kept is settled when the merge is at the bottom and every
+ * snapshot is at or above its sequence. Nothing older of its key is left then,
+ * and every reader sees it or something newer, so its sequence may be set to
+ * 0: the entry packs better, tells an iterator that no older version follows,
+ * and stays below every newer version that comes to it later. Nowhere else may
+ * a sequence change.
  */
 #ifndef KV_RETENTION_H
 #define KV_RETENTION_H
@@ -27,8 +31,10 @@ struct retention {
     bool bottom;
     /* state for the key at hand */
     bool have_key;
-    uint64_t last_kept_seq;
+    uint64_t last_kept_seq; /* of the last version not shadowed */
 };
+
+/* snapshots are borrowed as long as r is used. */
 void retention_init(struct retention *r, const uint64_t *snapshots,
                     size_t count, bool bottom);
 /* The next entries belong to another key. */
@@ -40,5 +46,11 @@ enum retention_verdict { RETENTION_KEEP, RETENTION_SHADOWED,
    RETENTION_TOMBSTONE: dropped because nothing is left for it to hide. */
 enum retention_verdict retention_check(struct retention *r, uint64_t seq,
                                        enum kv_kind kind);
+
+/* May the sequence of a version that was kept be set to 0? */
+static inline bool retention_settled(const struct retention *r, uint64_t seq)
+{
+    return r->bottom && (r->snapshot_count == 0 || r->snapshots[0] >= seq);
+}
 
 #endif

@@ -1,0 +1,426 @@
+/*
+ * What a reader sees of a merged source: of each key the newest version at or
+ * below read_seq, unless that is a tombstone, inside [lower, upper).
+ *
+ *   source, kv order    a/90 a/70 a/40   b/80x b/50   c/60     x: tombstone
+ *   read_seq 75              ^                ^       ^
+ *   seen                a=70             b=50         c=60
+ *   read_seq 85         a=70                          c=60
+ *
+ * Forward, the source stands at the entry shown, whose slices are the source's
+ * own; the key is copied only to tell the older versions that follow it (an
+ * entry of sequence 0 has none, see kv/retention.h).
+ *
+ * Backward, versions come oldest first, so that which one is visible is known
+ * only once the source has left the key: the best one so far is copied, and
+ * the source stands before all versions of the key shown. A value that is not
+ * loaded or larger than COPY_MAX is not copied; load and read_value go back
+ * to it, which turns the iterator forward.
+ */
+#include "iter/merge.h"
+
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "base/buffer.h"
+
+enum { COPY_MAX = 16 * 1024, KEY_ROOM = 64 };
+
+struct user_iter {
+    struct kv_iter base;
+    struct kv_iter *source; /* owned */
+    uint64_t read_seq;
+    adb_slice lower, upper; /* data NULL: open; behind the struct */
+    uint64_t lower_head, upper_head;
+    bool forward;
+    /* Forward: the key whose versions are passed over. Backward: that of the
+       entry shown. */
+    struct buffer key;
+    uint64_t key_head;
+    struct buffer value; /* backward: of the entry shown */
+};
+
+static struct user_iter *user_of(struct kv_iter *it)
+{
+    return CONTAINER_OF(it, struct user_iter, base);
+}
+
+/* May overlap. */
+static inline void copy_key(uint8_t *to, const uint8_t *from, size_t size)
+{
+    if (size >= 8 && size <= 16) {
+        uint64_t first, last;
+        memcpy(&first, from, 8);
+        memcpy(&last, from + size - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + size - 8, &last, 8);
+    } else if (size) {
+        memmove(to, from, size);
+    }
+}
+
+/* False: out of memory, and the iterator has failed. The key may lie in the
+   buffer already. */
+static inline bool save_key(struct user_iter *u, adb_slice key, uint64_t head)
+{
+    if (unlikely(key.size > u->key.capacity)) {
+        u->key.size = 0;
+        adb_status status = buffer_reserve(&u->key, key.size);
+        if (status != ADB_OK) {
+            kv_iter_fail(&u->base, status);
+            return false;
+        }
+    }
+    copy_key(u->key.data, key.data, key.size);
+    u->key.size = key.size;
+    u->key_head = head;
+    return true;
+}
+
+static inline bool is_saved_key(const struct user_iter *u,
+                                const struct kv_iter *source)
+{
+    return source->head == u->key_head &&
+           slice_equal(source->key, buffer_slice(&u->key));
+}
+
+static inline bool at_upper(const struct user_iter *u,
+                            const struct kv_iter *source)
+{
+    return unlikely(source->head >= u->upper_head) && u->upper.data &&
+           slice_compare(source->key, u->upper) >= 0;
+}
+
+static inline bool below_lower(const struct user_iter *u,
+                               const struct kv_iter *source)
+{
+    return unlikely(source->head <= u->lower_head) && u->lower.data &&
+           slice_compare(source->key, u->lower) < 0;
+}
+
+/* The source has no entry: its failure is ours, its end too. */
+static void source_ended(struct user_iter *u)
+{
+    if (u->source->status != ADB_OK)
+        kv_iter_fail(&u->base, kv_iter_status(u->source));
+    else
+        kv_iter_end(&u->base);
+}
+
+static inline void show_source(struct user_iter *u)
+{
+    const struct kv_iter *source = u->source;
+    struct kv_iter *it = &u->base;
+    it->valid = true;
+    it->kind = source->kind;
+    it->seq = source->seq;
+    it->head = source->head;
+    it->key = source->key;
+    it->value = source->value;
+}
+
+/* Shows the first visible entry from the source's position on; with skip,
+   entries of the saved key are passed over. */
+static inline void find_forward(struct user_iter *u, bool skip)
+{
+    struct kv_iter *source = u->source;
+    for (; source->valid; source->ops->next(source)) {
+        if (skip && is_saved_key(u, source))
+            continue;
+        skip = false;
+        if (at_upper(u, source)) {
+            kv_iter_end(&u->base);
+            return;
+        }
+        if (source->seq > u->read_seq)
+            continue;
+        if (likely(source->kind == KV_PUT)) {
+            show_source(u);
+            return;
+        }
+        /* A tombstone hides the older versions of its key. */
+        if (!save_key(u, source->key, source->head))
+            return;
+        skip = true;
+    }
+    source_ended(u);
+}
+
+/* Backward: the source's entry is the best version of its key so far. */
+static bool take_candidate(struct user_iter *u)
+{
+    const struct kv_iter *source = u->source;
+    struct kv_iter *it = &u->base;
+    it->kind = source->kind;
+    it->seq = source->seq;
+    if (source->kind == KV_DELETE)
+        return true;
+    it->value = slice_of(NULL, source->value.size);
+    if (source->value.size > COPY_MAX ||
+        (!source->value.data && source->value.size))
+        return true;
+    buffer_clear(&u->value);
+    adb_status status = buffer_reserve(&u->value, source->value.size + 1);
+    if (status != ADB_OK) {
+        kv_iter_fail(it, status);
+        return false;
+    }
+    if (source->value.size)
+        memcpy(u->value.data, source->value.data, source->value.size);
+    it->value.data = u->value.data;
+    return true;
+}
+
+/* The candidate is the visible version of the saved key. */
+static void show_candidate(struct user_iter *u)
+{
+    u->base.valid = true;
+    u->base.head = u->key_head;
+    u->base.key = buffer_slice(&u->key);
+}
+
+/* The source stands at the oldest version of some key: shows the visible
+   version of that key, or of the nearest one before it that has any. */
+static void find_backward(struct user_iter *u)
+{
+    struct kv_iter *source = u->source;
+    bool in_key = false, visible = false;
+    for (; source->valid; source->ops->prev(source)) {
+        if (!in_key || !is_saved_key(u, source)) {
+            if (visible) {
+                show_candidate(u);
+                return;
+            }
+            if (below_lower(u, source)) {
+                kv_iter_end(&u->base);
+                return;
+            }
+            if (!save_key(u, source->key, source->head))
+                return;
+            in_key = true;
+        }
+        if (source->seq <= u->read_seq) {
+            if (!take_candidate(u))
+                return;
+            visible = source->kind == KV_PUT;
+        }
+    }
+    /* After a failure newer versions of the key may be missing. */
+    if (visible && source->status == ADB_OK)
+        show_candidate(u);
+    else
+        source_ended(u);
+}
+
+/* ---- placing ---- */
+
+static void seek_forward(struct user_iter *u)
+{
+    u->source->ops->seek(u->source, buffer_slice(&u->key), u->read_seq);
+    find_forward(u, false);
+}
+
+static void seek_backward(struct user_iter *u)
+{
+    u->source->ops->seek_before(u->source, buffer_slice(&u->key), KV_MAX_SEQ);
+    find_backward(u);
+}
+
+/* The target is copied: it may be the key under the iterator. */
+static bool start(struct user_iter *u, bool forward, const adb_slice *target)
+{
+    u->base.status = ADB_OK;
+    u->forward = forward;
+    return !target ||
+           save_key(u, *target, key_head8(target->data, target->size));
+}
+
+static void user_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
+{
+    struct user_iter *u = user_of(it);
+    (void)seq;
+    if (u->lower.data && slice_compare(key, u->lower) < 0)
+        key = u->lower;
+    if (start(u, true, &key))
+        seek_forward(u);
+}
+
+static void user_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
+{
+    struct user_iter *u = user_of(it);
+    (void)seq;
+    if (u->upper.data && slice_compare(key, u->upper) > 0)
+        key = u->upper;
+    if (start(u, false, &key))
+        seek_backward(u);
+}
+
+static void user_seek_first(struct kv_iter *it)
+{
+    struct user_iter *u = user_of(it);
+    if (u->lower.data) {
+        user_seek(it, u->lower, KV_MAX_SEQ);
+        return;
+    }
+    start(u, true, NULL);
+    u->source->ops->seek_first(u->source);
+    find_forward(u, false);
+}
+
+static void user_seek_last(struct kv_iter *it)
+{
+    struct user_iter *u = user_of(it);
+    if (u->upper.data) {
+        user_seek_before(it, u->upper, KV_MAX_SEQ);
+        return;
+    }
+    start(u, false, NULL);
+    u->source->ops->seek_last(u->source);
+    find_backward(u);
+}
+
+/* ---- moving ---- */
+
+static void user_next(struct kv_iter *it)
+{
+    struct user_iter *u = user_of(it);
+    struct kv_iter *source = u->source;
+    assert(it->valid);
+    if (unlikely(!u->forward)) {
+        u->forward = true;
+        if (source->valid)
+            source->ops->next(source);
+        else
+            source->ops->seek_first(source);
+        find_forward(u, true);
+        return;
+    }
+    bool skip = it->seq != 0;
+    if (skip && !save_key(u, it->key, it->head))
+        return;
+    source->ops->next(source);
+    find_forward(u, skip);
+}
+
+static void user_prev(struct kv_iter *it)
+{
+    struct user_iter *u = user_of(it);
+    struct kv_iter *source = u->source;
+    assert(it->valid);
+    if (unlikely(u->forward)) {
+        u->forward = false;
+        if (!save_key(u, it->key, it->head))
+            return;
+        do
+            source->ops->prev(source);
+        while (source->valid && is_saved_key(u, source));
+    }
+    find_backward(u);
+}
+
+/* ---- large values ---- */
+
+/* Backward: takes the source back to the entry shown. */
+static adb_status return_to_entry(struct user_iter *u)
+{
+    struct kv_iter *source = u->source;
+    if (u->forward)
+        return ADB_OK;
+    source->ops->seek(source, buffer_slice(&u->key), u->base.seq);
+    if (source->valid && source->seq == u->base.seq &&
+        is_saved_key(u, source)) {
+        u->forward = true;
+        show_source(u);
+        return ADB_OK;
+    }
+    adb_status status = kv_iter_status(source);
+    if (status == ADB_OK)
+        status = status_set(ADB_CORRUPTION,
+                            "an entry was not found again by its iterator");
+    kv_iter_fail(&u->base, status);
+    return status;
+}
+
+static adb_status user_load(struct kv_iter *it)
+{
+    struct user_iter *u = user_of(it);
+    adb_status status = return_to_entry(u);
+    if (status == ADB_OK)
+        status = kv_iter_load(u->source);
+    if (status == ADB_OK)
+        it->value = u->source->value;
+    return status;
+}
+
+static adb_status user_read_value(struct kv_iter *it, uint64_t offset,
+                                  void *data, size_t size)
+{
+    struct user_iter *u = user_of(it);
+    adb_status status = return_to_entry(u);
+    if (status != ADB_OK)
+        return status;
+    if (u->source->value.data) {
+        assert(offset + size <= u->source->value.size);
+        memcpy(data, (const uint8_t *)u->source->value.data + offset, size);
+        return ADB_OK;
+    }
+    return u->source->ops->read_value(u->source, offset, data, size);
+}
+
+static void user_close(struct kv_iter *it)
+{
+    struct user_iter *u = user_of(it);
+    kv_iter_close(u->source);
+    buffer_deinit(&u->key);
+    buffer_deinit(&u->value);
+    mem_free(it->error);
+    mem_free(u);
+}
+
+static const struct kv_iter_ops user_ops = {
+    .seek_first = user_seek_first,
+    .seek_last = user_seek_last,
+    .seek = user_seek,
+    .seek_before = user_seek_before,
+    .next = user_next,
+    .prev = user_prev,
+    .load = user_load,
+    .read_value = user_read_value,
+    .close = user_close,
+};
+
+/* A copy at *place, which moves behind it. */
+static adb_slice copy_bound(adb_slice bound, uint8_t **place)
+{
+    uint8_t *copy = *place;
+    if (!bound.data)
+        return bound;
+    memcpy(copy, bound.data, bound.size);
+    *place += bound.size;
+    return slice_of(copy, bound.size);
+}
+
+struct kv_iter *user_iter_new(struct kv_iter *source,
+                              const struct user_iter_options *options)
+{
+    adb_slice lower = options->lower, upper = options->upper;
+    size_t room = 1; /* so that an empty bound has an address inside */
+    room += (lower.data ? lower.size : 0) + (upper.data ? upper.size : 0);
+    struct user_iter *u = mem_zalloc(sizeof *u + room);
+    if (!u || buffer_reserve(&u->key, KEY_ROOM) != ADB_OK) {
+        mem_free(u);
+        kv_iter_close(source);
+        return NULL;
+    }
+    uint8_t *place = (uint8_t *)(u + 1);
+    u->base.ops = &user_ops;
+    u->source = source;
+    u->read_seq = options->read_seq;
+    u->forward = true;
+    u->lower = copy_bound(lower, &place);
+    u->upper = copy_bound(upper, &place);
+    u->lower_head = lower.data ? key_head8(lower.data, lower.size) : 0;
+    u->upper_head =
+        upper.data ? key_head8(upper.data, upper.size) : UINT64_MAX;
+    return &u->base;
+}
