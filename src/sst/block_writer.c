@@ -28,6 +28,11 @@ void sst_block_writer_clear(struct sst_block_writer *w)
     w->count = 0;
 }
 
+size_t sst_block_writer_slots_size(const struct sst_block_writer *w)
+{
+    return w->capacity * sizeof *w->slots;
+}
+
 static adb_status grow_slots(struct sst_block_writer *w)
 {
     uint32_t capacity = w->capacity ? w->capacity * 2 : 64;

@@ -66,6 +66,9 @@ size_t sst_block_writer_bound(const struct sst_block_writer *w);
 bool sst_block_writer_full(const struct sst_block_writer *w, size_t more,
                            size_t limit);
 
+/* Memory held beside `bytes`, for the ledger. */
+size_t sst_block_writer_slots_size(const struct sst_block_writer *w);
+
 /* The last key added; valid until the next add or clear. count > 0. */
 static inline adb_slice sst_block_writer_last(const struct sst_block_writer *w)
 {

@@ -17,7 +17,8 @@
 
 #include "base/hash.h"
 
-static const char magic[8] = {'a', 'l', 'b', 'r', 't', 's', 's', 't'};
+const uint8_t sst_magic[SST_HEADER_SIZE] = {'a', 'l', 'b', 'r',
+                                            't', 's', 's', 't'};
 
 /* ---- frames ---- */
 
@@ -61,7 +62,7 @@ adb_status sst_frame_check(const uint8_t *frame, const struct sst_handle *h,
 
 adb_status sst_handle_check(const struct sst_handle *h, uint64_t limit)
 {
-    if (!h->size || !h->raw_size || h->size > SST_MAX_BLOCK ||
+    if (h->offset < SST_HEADER_SIZE || !h->size || !h->raw_size || h->size > SST_MAX_BLOCK ||
         h->raw_size > SST_MAX_BLOCK || h->offset > limit ||
         sst_handle_span(h) > limit - h->offset)
         return status_set(ADB_CORRUPTION,
@@ -102,7 +103,7 @@ adb_status sst_chunk_check(const void *chunk, size_t size, uint64_t expected,
 adb_status sst_extent_check(uint64_t extent_offset, uint64_t value_size,
                             uint64_t limit)
 {
-    if (extent_offset % SST_EXTENT_ALIGN || extent_offset > limit ||
+    if (!extent_offset || extent_offset % SST_EXTENT_ALIGN || extent_offset > limit ||
         value_size > ADB_MAX_VALUE_SIZE ||
         sst_extent_span(value_size) > limit - extent_offset)
         return status_set(ADB_CORRUPTION,
@@ -138,7 +139,7 @@ void sst_footer_encode(const struct sst_footer *f,
     put_u64(bytes + 48, f->file_size);
     put_u32(bytes + 56, SST_FORMAT_VERSION);
     put_u32(bytes + 60, 0);
-    memcpy(bytes + 64, magic, sizeof magic);
+    memcpy(bytes + 64, sst_magic, sizeof sst_magic);
     put_u64(bytes + 72, checksum_bound(bytes, 72, f->file_number,
                                        f->file_size - SST_FOOTER_SIZE));
 }
@@ -149,7 +150,7 @@ static adb_status check_footer(const uint8_t *bytes, uint64_t file_number,
 {
     unsigned long long at = file_size - SST_FOOTER_SIZE;
 
-    if (memcmp(bytes + 64, magic, sizeof magic) != 0)
+    if (memcmp(bytes + 64, sst_magic, sizeof sst_magic) != 0)
         return status_set(ADB_CORRUPTION,
                           "%s: no table footer at offset %llu", path, at);
     if (get_u64(bytes + 72) !=

@@ -2,7 +2,8 @@
  * The bytes of a table file outside its blocks: frames, handles, extents, top
  * index, properties, footer. docs/format/sst.md has the whole picture.
  *
- *   table  := (frame | padding extent)*      data blocks and large values in
+ *   table  := "albrtsst"
+ *             (frame | padding extent)*      data blocks and large values in
  *                                            order of writing; each part's
  *                                            filter and index after its data
  *             frame(top index) frame(properties) footer
@@ -27,6 +28,7 @@
 
 enum {
     SST_FORMAT_VERSION = 1,
+    SST_HEADER_SIZE = 8,      /* so no frame or extent lies at offset 0 */
     SST_TRAILER_SIZE = 9,     /* of a frame */
     SST_FOOTER_SIZE = 80,
     SST_EXTENT_ALIGN = 4096,  /* extents start at multiples of it */
@@ -38,6 +40,9 @@ enum {
 /* Unpacked blocks are refused above this, so that a damaged size cannot ask
    for absurd memory. */
 #define SST_MAX_BLOCK ((uint32_t)1 << 30)
+
+/* The first SST_HEADER_SIZE bytes of every table, and a word of its footer. */
+extern const uint8_t sst_magic[SST_HEADER_SIZE];
 
 /* ---- frames ---- */
 
