@@ -16,11 +16,12 @@
  * may be overwritten. A single put may overwrite in place (in_place true); a
  * batch never does, so that a reader below its last sequence never sees part
  * of it. An in-place write over a version that someone with an older read_seq
- * might still want marks the new version REPLACED: a reader that finds no
- * version at or below its read_seq in the chain takes the oldest version if it
- * is so marked. (That read happens at the store instead of at the publishing
- * of the put; both lie inside the put. Readers with a registered snapshot
- * never meet one, since keep_seq protects what they see.)
+ * might still want marks the new version REPLACED. Readers with a registered
+ * snapshot never want what was replaced, since keep_seq protects what they
+ * see: they ignore the mark. Any other reader who passes over a version so
+ * marked takes it instead of going on to the next older one, which may be too
+ * old. (That read happens at the store instead of at the publishing of the
+ * put; both lie inside the put.) So a reader must say which of the two it is.
  *
  * Values up to MEMTABLE_INLINE_MAX may be overwritten in place and are copied
  * out by memtable_get; larger ones are immutable and handed out as pointers
@@ -48,7 +49,8 @@ void memtable_pool_free(struct memtable_pool *pool); /* all memtables gone */
 /* arena_bytes 0: the pool's size, its arenas reused, huge pages where large
    enough, charged to LEDGER_MEMTABLE as touched. Otherwise an arena of its own
    in ordinary pages (for a write larger than a memtable), charged to
-   LEDGER_OVERSIZE. One reference for the caller. */
+   LEDGER_OVERSIZE. A new memtable has room for all arena_bytes. One reference
+   for the caller. */
 adb_status memtable_new(struct memtable_pool *pool, size_t arena_bytes,
                         struct memtable **out) ADB_MUST_CHECK;
 struct memtable *memtable_ref(struct memtable *m);
@@ -58,7 +60,8 @@ void memtable_unref(struct memtable *m); /* NULL is fine; frees at zero */
    at most, node splits included. */
 size_t memtable_worst_case(uint64_t count, uint64_t key_bytes,
                            uint64_t value_bytes);
-/* True when that much is left: then those inserts cannot fail. */
+/* True when that much is left: then those inserts cannot fail. Whoever writes
+   from several threads at once asks for the sum. */
 bool memtable_has_room(const struct memtable *m, size_t worst_case);
 
 struct memtable_write {
@@ -71,7 +74,9 @@ struct memtable_write {
     bool in_place;
 };
 /* Inserts or replaces. ADB_NO_MEMORY only when memtable_has_room was not
-   asked. Of writes racing on one key the highest sequence ends on top. */
+   asked. Of writes racing on one key the highest sequence ends on top, and all
+   stay visible to the sequences between. The same sequence on the same key
+   twice is the same write and is ignored. */
 adb_status memtable_put(struct memtable *m, const struct memtable_write *w)
     ADB_MUST_CHECK;
 
@@ -82,10 +87,11 @@ struct memtable_hit {
                         MEMTABLE_INLINE_MAX */
     bool in_arena;
 };
-/* False: this memtable says nothing about the key at read_seq. scratch has
-   MEMTABLE_INLINE_MAX bytes. */
+/* False: this memtable says nothing about the key at read_seq. registered:
+   read_seq is that of a registered snapshot (at most keep_seq of every writer
+   since it was taken). scratch has MEMTABLE_INLINE_MAX bytes. */
 bool memtable_get(const struct memtable *m, adb_slice key, uint64_t hash,
-                  uint64_t read_seq, uint8_t *scratch,
+                  uint64_t read_seq, bool registered, uint8_t *scratch,
                   struct memtable_hit *hit);
 
 /* Versions in kv order. all_versions false: of each key only the newest with
@@ -101,8 +107,8 @@ struct memtable_stats {
     uint64_t versions;   /* reachable, chained ones included */
     uint64_t data_bytes; /* key and value bytes of the newest versions */
     uint64_t arena_used; /* bytes of the arena handed out: what the flush
-                            threshold is compared with */
-    uint64_t in_place;   /* writes that replaced a value in place */
+                            threshold is compared with; 0 when empty */
+    uint64_t in_place;   /* writes that replaced the version on top */
     uint64_t min_seq, max_seq; /* of all writes; 0 when none */
     unsigned height;
 };
