@@ -18,7 +18,7 @@ enum env_fault_operation {
     ENV_FAULT_MAP = 1 << 6,
     ENV_FAULT_POPULATE = 1 << 7,
     ENV_FAULT_RENAME = 1 << 8,
-    ENV_FAULT_UNLINK = 1 << 9,
+    ENV_FAULT_UNLINK = 1 << 9, /* directories too */
     ENV_FAULT_MAKE_DIR = 1 << 10,
     ENV_FAULT_SYNC_DIR = 1 << 11,
     ENV_FAULT_LIST = 1 << 12,
@@ -31,7 +31,8 @@ enum env_fault_operation {
 
 struct env_fault_rule {
     unsigned operations;      /* which kinds match */
-    const char *path_part;    /* substring of the path; NULL: any */
+    const char *path_part;    /* substring of the path (of either path of a
+                                 rename); NULL: any; borrowed */
     uint64_t skip;            /* matching calls that pass first */
     uint64_t count;           /* calls that then fail; ~0: for ever */
     int error;                /* errno to fail with; 0: only delay */
@@ -46,7 +47,7 @@ struct env *env_fault_new(struct env *base);
 void env_fault_free(struct env *e);
 /* Replaces the rule; NULL: no faults. The counters start again. */
 void env_fault_set(struct env *e, const struct env_fault_rule *rule);
-/* Calls of these kinds since the last env_fault_set. */
+/* Calls of these kinds, failed ones too, since the last env_fault_set. */
 uint64_t env_fault_calls(struct env *e, unsigned operations);
 /* Calls that were made to fail since the last env_fault_set. */
 uint64_t env_fault_hits(struct env *e);
