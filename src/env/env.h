@@ -266,6 +266,9 @@ adb_status env_replace_file(struct env *e, const char *directory,
 /* "directory/name" as fresh memory (mem_free); NULL: out of memory. */
 char *env_join(const char *directory, const char *name);
 
+/* How many descriptors this process may have open. */
+unsigned env_file_limit(void);
+
 /* Fork: a number that a forked child sees changed. */
 unsigned env_fork_generation(void);
 

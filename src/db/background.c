@@ -1,0 +1,356 @@
+/*
+ * Background work: the flush thread, the compaction threads, and how they
+ * report failures. One thread is kept for flushing, so that a flush never
+ * waits behind a merge.
+ *
+ * A failed job changes nothing: its error is shown by adb_health, and it is
+ * tried again, first soon, then less often. What has failed for good (a
+ * damaged table) is set aside by compact.c.
+ */
+#include "db/db_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+
+static const uint64_t retry_first_ns = 50000000;
+static const uint64_t retry_last_ns = 2000000000;
+
+void db_log(adb *db, int level, const char *format, ...)
+{
+    char text[STATUS_MESSAGE_MAX];
+    va_list args;
+    if (!db->log)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    db->log(db->log_context, level, text);
+}
+
+void db_set_error_locked(adb *db, adb_status status)
+{
+    if (status == ADB_OK) {
+        db->background_error.code = ADB_OK;
+        return;
+    }
+    if (db->background_error.code == ADB_OK)
+        db->error_since_ns = clock_now_ns();
+    status_save(&db->background_error, status);
+}
+
+void db_fill_table_options(adb *db, struct sst_writer_options *o)
+{
+    *o = (struct sst_writer_options){
+        .env = db->env,
+        .directory = db->path,
+        .block_size = db->options.block_size,
+        .compression = (enum sst_compression)db->options.compression,
+        .compression_level = (int)db->options.compression_level,
+        .filter_bits = (unsigned)db->options.filter_bits,
+        .ledger = &db->ledger,
+    };
+}
+
+/* Removes table files that nobody needs any more. */
+void db_remove_obsolete(adb *db)
+{
+    uint64_t numbers[64];
+    size_t count;
+    epoch_collect(db->epoch);
+    while ((count = version_set_take_obsolete(db->versions, numbers, 64))) {
+        for (size_t i = 0; i < count; i++) {
+            file_table_forget(db->files, numbers[i]);
+            char *path = sst_path(db->path, numbers[i]);
+            /* What stays behind is swept at the next open. */
+            if (path && env_unlink(db->env, path) != ADB_OK)
+                db_log(db, 1, "cannot remove %s: %s", path,
+                       status_message());
+            mem_free(path);
+        }
+    }
+}
+
+/* Removes the tables of an edit that never became durable. */
+void db_discard_tables(adb *db, const struct version_edit *edit)
+{
+    for (size_t i = 0; i < edit->added_count; i++) {
+        char *path = sst_path(db->path, edit->added[i].info.number);
+        if (path && env_unlink(db->env, path) != ADB_OK)
+            db_log(db, 1, "cannot remove %s: %s", path, status_message());
+        mem_free(path);
+    }
+}
+
+void db_update_pressure_locked(adb *db)
+{
+    struct pressure_input in = {
+        .frozen = (unsigned)db->frozen_count,
+        .max_frozen = (unsigned)db->options.max_memtables - 1,
+        .writable_fill = 0.5,
+        .debt_bytes = db->debt.bytes,
+        .debt_soft = 8 * db->options.memtable_size,
+        .debt_hard = 64 * db->options.memtable_size,
+        .runs = db->debt.runs,
+        .runs_soft = 14,
+        .runs_hard = 40,
+    };
+    uint64_t pace = pressure_pace(&db->pressure, &in);
+    atomic_store_explicit(&db->pace_ns_per_kib, pace, memory_order_relaxed);
+}
+
+/* ---- flush ------------------------------------------------------------- */
+
+uint64_t db_new_file(void *context)
+{
+    adb *db = context;
+    return version_set_new_file(db->versions);
+}
+
+static int flush_cancelled(void *context)
+{
+    (void)context;
+    return 0; /* a flush is what closing waits for */
+}
+
+/* The edit of a flush also ends the life of the log segments that only the
+   flushed memtable needed. */
+static adb_status retire_segments(adb *db, struct version_edit *edit,
+                                  uint64_t below)
+{
+    adb_status status = ADB_OK;
+    mutex_lock(&db->lock);
+    for (size_t i = 0; i < db->segment_count && status == ADB_OK; i++)
+        if (db->segments[i] < below)
+            status = version_edit_remove_segment(edit, db->segments[i]);
+    mutex_unlock(&db->lock);
+    return status;
+}
+
+static void forget_segments_locked(adb *db, uint64_t below)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < db->segment_count; i++)
+        if (db->segments[i] >= below)
+            db->segments[kept++] = db->segments[i];
+    db->segment_count = kept;
+}
+
+static adb_status build_flush(adb *db, const struct db_memtable *m,
+                              uint64_t below, struct version_edit *edit,
+                              struct flush_result *result)
+{
+    uint64_t *snapshots = NULL;
+    struct flush_job job = {
+        .env = db->env,
+        .directory = db->path,
+        .max_table_bytes = 4 * db->options.table_size,
+        .memtables = &(struct memtable *){m->table},
+        .memtable_count = 1,
+        .place = {.level = 0, .run = version_set_new_run(db->versions)},
+        .new_file = db_new_file,
+        .cancelled = flush_cancelled,
+        .context = db,
+    };
+    db_fill_table_options(db, &job.table);
+    adb_status status = db_snapshots(db, &snapshots, &job.snapshot_count);
+    if (status != ADB_OK)
+        return status;
+    job.snapshots = snapshots;
+    status = flush_run(&job, edit, result);
+    mem_free(snapshots);
+    if (status != ADB_OK)
+        return status;
+    struct memtable_stats stats;
+    memtable_stats(m->table, &stats);
+    edit->last_seq = stats.max_seq;
+    return retire_segments(db, edit, below);
+}
+
+/* Flushes the oldest frozen memtable. lock is held on entry and exit. */
+static adb_status flush_one_unlocking(adb *db)
+{
+    struct db_memtable m = db->frozen[0];
+    /* The next memtable's first segment: everything below is only ours. */
+    uint64_t below = db->frozen_count > 1 ? db->frozen[1].first_segment
+                                          : db->active.first_segment;
+    struct version_edit edit = {0};
+    struct version_edit *edits[1] = {&edit};
+    struct flush_result result = {0};
+    uint64_t bytes = memtable_used(m.table), began = clock_now_ns();
+    db->flushing = true;
+    mutex_unlock(&db->lock);
+
+    adb_status status = build_flush(db, &m, below, &edit, &result);
+    if (status == ADB_OK) {
+        status = version_set_apply(db->versions, edits, 1);
+        if (status != ADB_OK)
+            db_discard_tables(db, &edit);
+    }
+    version_edit_deinit(&edit);
+    uint64_t took = clock_now_ns() - began;
+
+    mutex_lock(&db->lock);
+    db->flushing = false;
+    if (status != ADB_OK)
+        return status;
+    forget_segments_locked(db, below);
+    db->frozen_count--;
+    memmove(db->frozen, db->frozen + 1,
+            db->frozen_count * sizeof db->frozen[0]);
+    status = db_view_install_locked(db);
+    if (status != ADB_OK)
+        /* The old view shows the memtable beside its table: the same
+           versions twice, which reads tolerate. The next install mends it. */
+        db_log(db, 1, "view not renewed: %s", status_message());
+    pressure_flushed(&db->pressure, bytes, took);
+    db_count(&db->counters.flushes, 1);
+    db_count(&db->counters.flush_bytes, result.bytes_out);
+    db_count(&db->counters.flush_ns, took);
+    db_set_error_locked(db, ADB_OK);
+    db_update_pressure_locked(db);
+    condition_broadcast(&db->changed);
+    condition_broadcast(&db->compaction_work);
+    mutex_unlock(&db->lock);
+
+    memtable_unref(m.table);
+    if (wal_release(db->wal, below) != ADB_OK)
+        db_log(db, 1, "log segments not removed: %s", status_message());
+    db_remove_obsolete(db);
+    db_log(db, 2, "flushed %llu entries, %llu bytes in %llu ms",
+           (unsigned long long)result.entries_out,
+           (unsigned long long)result.bytes_out,
+           (unsigned long long)(took / 1000000));
+    mutex_lock(&db->lock);
+    return ADB_OK;
+}
+
+static uint64_t next_retry(uint64_t delay)
+{
+    return delay == 0 ? retry_first_ns : MIN_OF(2 * delay, retry_last_ns);
+}
+
+static void *flush_thread(void *argument)
+{
+    adb *db = argument;
+    uint64_t delay = 0;
+    mutex_lock(&db->lock);
+    for (;;) {
+        while (!db->closing && (db->frozen_count == 0 || db->hold_flush))
+            condition_wait(&db->flush_work, &db->lock);
+        if (db->frozen_count == 0 || (db->closing && db->abandoned))
+            break;
+        adb_status status = flush_one_unlocking(db);
+        if (status == ADB_OK) {
+            delay = 0;
+            continue;
+        }
+        db_log(db, 0, "flush failed, nothing is lost: %s", status_message());
+        db_set_error_locked(db, status);
+        condition_broadcast(&db->changed);
+        if (db->closing)
+            break; /* the log still has it */
+        delay = next_retry(delay);
+        condition_wait_until(&db->flush_work, &db->lock,
+                             clock_now_ns() + delay);
+    }
+    mutex_unlock(&db->lock);
+    return NULL;
+}
+
+adb_status db_wait_flushed(adb *db)
+{
+    adb_status status = ADB_OK;
+    mutex_lock(&db->lock);
+    while (status == ADB_OK && db->frozen_count > 0) {
+        if (db->background_error.code != ADB_OK)
+            status = status_restore(&db->background_error);
+        else
+            condition_wait(&db->changed, &db->lock);
+    }
+    mutex_unlock(&db->lock);
+    return status;
+}
+
+/* ---- compaction -------------------------------------------------------- */
+
+static void *compaction_thread(void *argument)
+{
+    adb *db = argument;
+    uint64_t delay = 0;
+    mutex_lock(&db->lock);
+    while (!db->closing) {
+        bool did = false;
+        adb_status status = ADB_OK;
+        if (db->compaction_holds == 0)
+            status = db_compact_step_unlocking(
+                db, atomic_load_explicit(&db->idle, memory_order_relaxed),
+                &did);
+        if (status != ADB_OK && status != ADB_CLOSED) {
+            db_log(db, 0, "compaction failed, nothing is lost: %s",
+                   status_message());
+            db_set_error_locked(db, status);
+            condition_broadcast(&db->changed);
+            delay = next_retry(delay);
+            if (!db->closing)
+                condition_wait_until(&db->compaction_work, &db->lock,
+                                     clock_now_ns() + delay);
+            continue;
+        }
+        delay = 0;
+        if (!did && !db->closing)
+            condition_wait(&db->compaction_work, &db->lock);
+    }
+    mutex_unlock(&db->lock);
+    return NULL;
+}
+
+adb_status db_background_start(adb *db)
+{
+    size_t count = db->options.background_threads;
+    db->threads = mem_zalloc(count * sizeof *db->threads);
+    if (!db->threads)
+        return status_set(ADB_NO_MEMORY, "no memory for threads");
+    for (size_t i = 0; i < count; i++) {
+        adb_status status = thread_start(
+            &db->threads[i], i == 0 ? "adb-flush" : "adb-compact",
+            i == 0 ? flush_thread : compaction_thread, db);
+        if (status != ADB_OK)
+            return status;
+        db->thread_count++;
+    }
+    return ADB_OK;
+}
+
+void db_background_stop(adb *db)
+{
+    atomic_store(&db->cancel_compaction, true);
+    mutex_lock(&db->lock);
+    db->closing = true;
+    condition_broadcast(&db->flush_work);
+    condition_broadcast(&db->compaction_work);
+    condition_broadcast(&db->changed);
+    mutex_unlock(&db->lock);
+    for (size_t i = 0; i < db->thread_count; i++)
+        thread_join(&db->threads[i]);
+    mem_free(db->threads);
+    db->threads = NULL;
+    db->thread_count = 0;
+}
+
+void db_test_hold_flush(adb *db, bool hold)
+{
+    mutex_lock(&db->lock);
+    db->hold_flush = hold;
+    condition_broadcast(&db->flush_work);
+    mutex_unlock(&db->lock);
+}
+
+size_t db_test_frozen_count(adb *db)
+{
+    mutex_lock(&db->lock);
+    size_t count = db->frozen_count;
+    mutex_unlock(&db->lock);
+    return count;
+}

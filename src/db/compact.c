@@ -1,0 +1,314 @@
+/*
+ * Compaction in the engine: asks the picker, marks the inputs busy, runs the
+ * job without locks, makes its edit durable.
+ */
+#include "db/db_internal.h"
+
+#include "base/alloc.h"
+
+/* The most input of one job, in memtables: bounds scratch and pauses. */
+enum { MERGE_MEMTABLES = 16 };
+
+/* Bytes compaction reads for each byte users write, about: DESIGN's figure for
+   lazy leveling less the flush. */
+#define COMPACTION_AMPLIFICATION 3.0
+
+static void describe_run(const struct version_run *run,
+                         struct picker_table *tables, struct picker_run *out)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        const struct version_table *t = run->tables[i];
+        tables[i] = (struct picker_table){
+            .number = t->info.number,
+            .size = t->info.size,
+            .entries = t->info.entries,
+            .tombstones = t->info.tombstones,
+            .smallest = t->info.smallest,
+            .largest = t->info.largest,
+            .busy = t->busy,
+        };
+    }
+    *out = (struct picker_run){.level = run->level,
+                               .run = run->run,
+                               .tables = tables,
+                               .count = run->count};
+}
+
+adb_status db_picker_input_locked(adb *db, struct db_picker_input *out)
+{
+    struct version *v = db->version;
+    *out = (struct db_picker_input){0};
+    out->runs = mem_alloc((v->run_count + 1) * sizeof *out->runs);
+    out->tables = mem_alloc((v->table_count + 1) * sizeof *out->tables);
+    if (!out->runs || !out->tables) {
+        db_picker_input_deinit(out);
+        return status_set(ADB_NO_MEMORY, "no memory to plan compaction");
+    }
+    size_t used = 0;
+    for (size_t i = 0; i < v->run_count; i++) {
+        describe_run(&v->runs[i], out->tables + used, &out->runs[i]);
+        used += v->runs[i].count;
+    }
+    out->version = version_ref(v);
+    out->input = (struct picker_input){
+        .options =
+            {
+                .policy = (enum picker_policy)db->options.compaction,
+                .memtable_bytes = db->options.memtable_size,
+                .table_bytes = db->options.table_size,
+                .max_merge_bytes =
+                    MERGE_MEMTABLES * db->options.memtable_size,
+                .flush_trigger = 4,
+            },
+        .runs = out->runs,
+        .run_count = v->run_count,
+    };
+    return ADB_OK;
+}
+
+void db_picker_input_deinit(struct db_picker_input *in)
+{
+    version_unref(in->version);
+    mem_free(in->runs);
+    mem_free(in->tables);
+    *in = (struct db_picker_input){0};
+}
+
+static void mark_busy(struct version *v, const struct picker_plan *plan,
+                      bool busy)
+{
+    for (size_t i = 0; i < plan->source_count; i++) {
+        const struct picker_source *s = &plan->sources[i];
+        for (size_t t = 0; t < s->count; t++)
+            v->runs[s->run_index].tables[s->first + t]->busy = busy;
+    }
+}
+
+static int cancelled(void *context)
+{
+    adb *db = context;
+    return atomic_load_explicit(&db->cancel_compaction, memory_order_relaxed);
+}
+
+static void progress(void *context, uint64_t bytes_done)
+{
+    (void)context;
+    (void)bytes_done;
+}
+
+static adb_status run_job(adb *db, struct version *version,
+                          const struct picker_plan *plan,
+                          struct compaction_result *result)
+{
+    uint64_t *snapshots = NULL;
+    struct version_edit edit = {0};
+    struct version_edit *edits[1] = {&edit};
+    struct compaction_job job = {
+        .env = db->env,
+        .directory = db->path,
+        .version = version,
+        .plan = plan,
+        .new_file = db_new_file,
+        .cancelled = cancelled,
+        .progress = progress,
+        .context = db,
+    };
+    db_fill_table_options(db, &job.table);
+    adb_status status = db_snapshots(db, &snapshots, &job.snapshot_count);
+    if (status != ADB_OK)
+        return status;
+    job.snapshots = snapshots;
+    status = compaction_run(&job, &edit, result);
+    if (status == ADB_OK) {
+        status = version_set_apply(db->versions, edits, 1);
+        if (status != ADB_OK)
+            db_discard_tables(db, &edit);
+    }
+    mem_free(snapshots);
+    version_edit_deinit(&edit);
+    return status;
+}
+
+static void count_job(adb *db, const struct compaction_result *r, uint64_t ns)
+{
+    db_count(r->moved ? &db->counters.moves : &db->counters.compactions, 1);
+    db_count(&db->counters.compaction_bytes_in, r->bytes_in);
+    db_count(&db->counters.compaction_bytes_out, r->bytes_out);
+    db_count(&db->counters.compaction_ns, ns);
+    db_count(&db->counters.shadowed_dropped, r->shadowed_dropped);
+    db_count(&db->counters.tombstones_dropped, r->tombstones_dropped);
+}
+
+static void update_debt_locked(adb *db)
+{
+    struct db_picker_input in;
+    if (db_picker_input_locked(db, &in) != ADB_OK)
+        return;
+    picker_debt(&in.input, &db->debt);
+    db_picker_input_deinit(&in);
+    db_update_pressure_locked(db);
+}
+
+/* Carries out a plan whose inputs are marked busy. lock held on entry and
+   exit. */
+static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
+                                      const struct picker_plan *plan)
+{
+    struct compaction_result result = {0};
+    uint64_t began = clock_now_ns();
+    db->running_compactions++;
+    mutex_unlock(&db->lock);
+    db_log(db, 2, "compaction: %s, %llu bytes into level %u",
+           plan->reason ? plan->reason : "", 
+           (unsigned long long)plan->input_bytes, plan->output_level);
+    adb_status status = run_job(db, in->version, plan, &result);
+    uint64_t took = clock_now_ns() - began;
+    mutex_lock(&db->lock);
+    db->running_compactions--;
+    /* A damaged input stays marked: it is set aside, everything else goes on;
+       reads of its sound parts go on too. */
+    if (status != ADB_CORRUPTION)
+        mark_busy(in->version, plan, false);
+    if (status == ADB_OK) {
+        count_job(db, &result, took);
+        pressure_compacted(&db->pressure, result.bytes_in, took,
+                           COMPACTION_AMPLIFICATION);
+        if (db->background_error.code != ADB_CORRUPTION)
+            db_set_error_locked(db, ADB_OK);
+    }
+    return status;
+}
+
+static adb_status step_with_unlocking(adb *db, struct db_picker_input *in,
+                                      struct picker_plan *plan, bool *did)
+{
+    *did = plan->kind != PICKER_NONE;
+    if (!*did)
+        return ADB_OK;
+    mark_busy(in->version, plan, true);
+    adb_status status = carry_out_unlocking(db, in, plan);
+    update_debt_locked(db);
+    condition_broadcast(&db->changed);
+    condition_broadcast(&db->compaction_work);
+    return status;
+}
+
+/* Frees what the plan borrowed and removes the files it made obsolete. */
+static void finish_step_unlocking(adb *db, struct db_picker_input *in,
+                                  struct picker_plan *plan, bool did)
+{
+    mutex_unlock(&db->lock);
+    struct status_saved saved;
+    status_save(&saved, ADB_OK);
+    picker_plan_deinit(plan);
+    db_picker_input_deinit(in);
+    if (did)
+        db_remove_obsolete(db);
+    status_restore(&saved);
+    mutex_lock(&db->lock);
+}
+
+adb_status db_compact_step_unlocking(adb *db, bool idle, bool *did)
+{
+    struct db_picker_input in;
+    struct picker_plan plan = {0};
+    *did = false;
+    adb_status status = db_picker_input_locked(db, &in);
+    if (status != ADB_OK)
+        return status;
+    picker_debt(&in.input, &db->debt);
+    db_update_pressure_locked(db);
+    uint64_t written = atomic_load(&db->counters.write_bytes);
+    in.input.idle = idle && db->options.idle_compaction;
+    in.input.idle_budget = written > db->idle_written_mark
+                               ? written - db->idle_written_mark
+                               : 0;
+    in.input.next_run = version_set_new_run(db->versions);
+    status = picker_pick(&in.input, &plan);
+    if (status == ADB_OK) {
+        uint64_t cost = plan.kind == PICKER_MERGE && in.input.idle
+                            ? plan.input_bytes : 0;
+        status = step_with_unlocking(db, &in, &plan, did);
+        if (*did && cost) {
+            db->idle_written_mark += MIN_OF(cost, in.input.idle_budget);
+            db_count(&db->counters.idle_bytes, cost);
+        }
+    }
+    finish_step_unlocking(db, &in, &plan, *did);
+    return status;
+}
+
+/* One step of a manual compaction. */
+static adb_status range_step_unlocking(adb *db, adb_slice from, adb_slice to,
+                                       bool *did)
+{
+    struct db_picker_input in;
+    struct picker_plan plan = {0};
+    *did = false;
+    adb_status status = db_picker_input_locked(db, &in);
+    if (status != ADB_OK)
+        return status;
+    in.input.next_run = version_set_new_run(db->versions);
+    status = picker_pick_range(&in.input, from, to, &plan);
+    if (status == ADB_OK)
+        status = step_with_unlocking(db, &in, &plan, did);
+    finish_step_unlocking(db, &in, &plan, *did);
+    return status;
+}
+
+adb_status db_compact(adb *db, adb_slice from, adb_slice to)
+{
+    adb_status status = db_flush(db);
+    if (status != ADB_OK)
+        return status;
+    mutex_lock(&db->lock);
+    /* Automatic merges stand back, or the two would wait for each other's
+       inputs in turns. */
+    db->compaction_holds++;
+    while (db->running_compactions > 0)
+        condition_wait(&db->changed, &db->lock);
+    bool did = true;
+    while (did && status == ADB_OK && !db->closing)
+        status = range_step_unlocking(db, from, to, &did);
+    db->compaction_holds--;
+    condition_broadcast(&db->compaction_work);
+    condition_broadcast(&db->changed);
+    mutex_unlock(&db->lock);
+    return status;
+}
+
+adb_status db_wait_idle(adb *db, uint64_t timeout_ms)
+{
+    uint64_t deadline =
+        timeout_ms ? clock_now_ns() + timeout_ms * 1000000 : 0;
+    adb_status status = ADB_OK;
+    mutex_lock(&db->lock);
+    while (status == ADB_OK) {
+        struct db_picker_input in;
+        struct picker_plan plan = {0};
+        bool due = true;
+        if (db->background_error.code != ADB_OK) {
+            status = status_restore(&db->background_error);
+            break;
+        }
+        if (db->frozen_count == 0 && db->running_compactions == 0) {
+            status = db_picker_input_locked(db, &in);
+            if (status != ADB_OK)
+                break;
+            in.input.next_run = version_set_new_run(db->versions);
+            status = picker_pick(&in.input, &plan);
+            due = status == ADB_OK && plan.kind != PICKER_NONE;
+            picker_plan_deinit(&plan);
+            db_picker_input_deinit(&in);
+        }
+        if (status != ADB_OK || !due)
+            break;
+        condition_broadcast(&db->compaction_work);
+        if (!deadline)
+            condition_wait(&db->changed, &db->lock);
+        else if (!condition_wait_until(&db->changed, &db->lock, deadline))
+            status = status_set(ADB_TIMEOUT, "background work goes on");
+    }
+    mutex_unlock(&db->lock);
+    return status;
+}

@@ -1,0 +1,217 @@
+/*
+ * The database object. docs/concurrency.md has the lock order:
+ *
+ *   write_lock -> version set's own -> lock
+ *
+ * write_lock  serialises writers: sequence numbers, log appends, inserts,
+ *             memtable switches, the list of snapshots
+ * lock        guards the view's replacement, the queue of frozen memtables
+ *             and the state of background work; never held over file I/O
+ *
+ * Readers take neither: they enter an epoch and load the view.
+ */
+#ifndef DB_DB_INTERNAL_H
+#define DB_DB_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "base/epoch.h"
+#include "base/thread.h"
+#include "compaction/compaction.h"
+#include "db/db.h"
+#include "db/pressure.h"
+#include "flush/flush.h"
+#include "memtable/memtable.h"
+#include "version/version_set.h"
+#include "wal/wal.h"
+
+enum { DB_MAX_FROZEN = 16 };
+
+/* A memtable and the log segments that hold its writes. */
+struct db_memtable {
+    struct memtable *table;    /* counted */
+    uint64_t first_segment;    /* 0: none of its own yet */
+    uint64_t log_bytes;
+    bool oversize;             /* made for one write above the memtable size */
+    bool unlogged;             /* holds writes that are in no log */
+};
+
+/* What a read needs, immutable: the read path walks it top down. */
+struct db_view {
+    struct epoch_node node;
+    _Atomic uint32_t refs;
+    struct memtable *writable;                /* counted */
+    size_t frozen_count;
+    struct memtable *frozen[DB_MAX_FROZEN];   /* newest first; counted */
+    struct version *version;                  /* counted */
+};
+
+struct adb_snapshot {
+    uint64_t seq;
+    unsigned refs; /* the user's and iterators'; write_lock */
+    struct adb_snapshot *older, *newer;
+};
+
+/* Counters of the engine; relaxed atomics, any thread. */
+struct db_counters {
+    _Atomic uint64_t puts, deletes, batches, write_bytes;
+    _Atomic uint64_t iterators;
+    _Atomic uint64_t write_waits, write_wait_ns, write_wait_max_ns;
+    _Atomic uint64_t flushes, flush_bytes, flush_ns;
+    _Atomic uint64_t compactions, compaction_bytes_in, compaction_bytes_out;
+    _Atomic uint64_t compaction_ns, moves, idle_bytes;
+    _Atomic uint64_t shadowed_dropped, tombstones_dropped;
+};
+
+/* Reads counted beside the epoch slot they run in, which is the reader's own
+   for that long: no locked instruction, no shared cache line. */
+struct db_read_counters {
+    _Alignas(64) _Atomic uint64_t gets;
+    _Atomic uint64_t hits, memtable_hits;
+};
+
+struct adb {
+    /* immutable after open */
+    struct env *env;
+    char *path; /* owned */
+    struct db_options options;
+    size_t memtable_capacity; /* the largest write an ordinary one takes */
+    adb_log_fn log;
+    void *log_context;
+    void *file_lock;
+    unsigned fork_generation;
+    struct ledger ledger;
+    struct epoch *epoch;
+    struct cache *cache;
+    struct file_table *files;
+    struct sst_context tables;
+    struct sst_counters *table_counters; /* owned */
+    struct memtable_pool *pool;
+    struct version_set *versions;
+    struct wal *wal;
+
+    /* guarded by write_lock */
+    struct mutex write_lock;
+    struct db_memtable active;
+    uint64_t last_seq;
+    struct adb_snapshot *oldest_snapshot, *newest_snapshot;
+    bool log_broken; /* nothing is logged until the queue is flushed */
+
+    _Atomic uint64_t published_seq; /* written under write_lock, release */
+    _Atomic(struct db_view *) view; /* written under lock, release */
+    _Atomic uint64_t pace_ns_per_kib; /* back-pressure; 0: none */
+    _Atomic uint64_t paced_until;     /* writers' shared schedule, ns */
+    _Atomic bool cancel_compaction;   /* closing: running jobs give up */
+    _Atomic bool idle;                /* no write for a while (keeper.c) */
+
+    /* guarded by lock */
+    struct mutex lock;
+    struct condition flush_work;      /* something frozen, or closing */
+    struct condition compaction_work;
+    struct condition changed;         /* flushes, jobs, errors: for waiters */
+    struct db_memtable frozen[DB_MAX_FROZEN]; /* oldest first */
+    size_t frozen_count;
+    struct version *version; /* the current one; counted */
+    bool flushing;
+    bool hold_flush; /* tests */
+    unsigned running_compactions;
+    bool closing;
+    bool abandoned;            /* tests: as if the process had died */
+    unsigned compaction_holds; /* manual compactions: automatic ones wait */
+    struct picker_debt debt;
+    uint64_t *segments; /* live log segments, ascending; owned */
+    size_t segment_count, segment_capacity;
+    struct status_saved background_error; /* code ADB_OK: none */
+    uint64_t error_since_ns;
+    struct pressure pressure;
+    uint64_t idle_written_mark; /* bytes written that idle merges paid off */
+    struct thread *threads; /* background_threads of them */
+    size_t thread_count;
+
+    /* the log keeper */
+    struct thread log_thread;
+    struct mutex log_lock;
+    struct condition log_work;
+    bool log_stop;                /* log_lock */
+    _Atomic bool log_signalled;
+
+    _Atomic int64_t live_values, live_iterators, live_snapshots;
+    struct db_counters counters;
+    struct db_read_counters read_counters[EPOCH_SLOTS];
+    uint64_t opened_ns;
+    uint64_t recovered_records, recovered_bytes, recovery_ns;
+    bool recovery_cut;
+};
+
+/* One line to the log callback; 0 error, 1 warning, 2 info. */
+void db_log(adb *db, int level, const char *format, ...) ADB_PRINTF(3, 4);
+
+/* view.c */
+/* Replaces the view by one made of the present state; under lock. Cannot fail
+   halfway: ADB_NO_MEMORY leaves the old view, which stays sound: it holds all
+   that the newer one would. */
+adb_status db_view_install_locked(adb *db) ADB_MUST_CHECK;
+struct db_view *db_view_ref(adb *db); /* the present view, counted */
+void db_view_unref(struct db_view *v);
+
+/* snapshot.c */
+adb_status db_register(adb *db, const adb_snapshot *of, adb_snapshot **out)
+    ADB_MUST_CHECK;
+void db_unregister(adb *db, adb_snapshot *s);
+/* Ascending sequences, fresh memory (mem_free). */
+adb_status db_snapshots(adb *db, uint64_t **seqs,
+                        size_t *count) ADB_MUST_CHECK;
+
+/* write.c */
+/* Freezes the writable memtable (unless empty) and begins a new one. Needs
+   write_lock; waits, dropping it, while the frozen queue is full. arena_bytes
+   0: an ordinary memtable. */
+adb_status db_switch_memtable_unlocking(adb *db, size_t arena_bytes,
+                                        uint64_t deadline_ns) ADB_MUST_CHECK;
+
+/* background.c */
+adb_status db_background_start(adb *db) ADB_MUST_CHECK;
+void db_background_stop(adb *db);
+/* Waits until the frozen queue is empty or a flush failed. */
+adb_status db_wait_flushed(adb *db) ADB_MUST_CHECK;
+/* Work out back-pressure anew; under lock. */
+void db_update_pressure_locked(adb *db);
+void db_fill_table_options(adb *db, struct sst_writer_options *o);
+void db_remove_obsolete(adb *db);
+/* Removes the files of an edit's tables after it could not be made durable. */
+void db_discard_tables(adb *db, const struct version_edit *edit);
+uint64_t db_new_file(void *db);
+void db_set_error_locked(adb *db, adb_status status);
+
+/* compact.c */
+/* Runs one due job; *did tells whether there was one. lock held on entry and
+   exit, dropped over the work. */
+adb_status db_compact_step_unlocking(adb *db, bool idle,
+                                     bool *did) ADB_MUST_CHECK;
+/* The picker's view of the current version; under lock. */
+struct db_picker_input {
+    struct picker_input input;
+    struct picker_run *runs;
+    struct picker_table *tables;
+    struct version *version; /* counted */
+};
+adb_status db_picker_input_locked(adb *db,
+                                  struct db_picker_input *out) ADB_MUST_CHECK;
+void db_picker_input_deinit(struct db_picker_input *in);
+
+/* keeper.c: the log's background thread */
+adb_status db_keeper_start(adb *db) ADB_MUST_CHECK;
+void db_keeper_stop(adb *db);
+void db_keeper_wake(adb *db);
+
+static inline void bump_read(_Atomic uint64_t *counter)
+{
+    uint64_t v = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, v + 1, memory_order_relaxed);
+}
+static inline void db_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,111 @@
+/*
+ * The log keeper: a thread that does for the log what writers should not have
+ * to wait for - populating pages ahead, making the next segment, syncing at
+ * intervals - and notices when the database is idle.
+ */
+#include "db/db_internal.h"
+
+static const uint64_t idle_after_ns = 10ull * 1000000000;
+static const uint64_t tick_ns = 1000000000;
+
+struct keeper {
+    adb *db;
+    uint64_t next_sync_ns;
+    uint64_t seen_seq, quiet_since_ns;
+};
+
+/* durability=process promises to reach the disk within the interval. */
+static void sync_if_due(struct keeper *k, uint64_t now)
+{
+    adb *db = k->db;
+    if (db_durability(db) != ADB_DURABILITY_PROCESS || now < k->next_sync_ns)
+        return;
+    k->next_sync_ns = now + db->options.sync_interval;
+    if (db_sync(db) != ADB_OK)
+        /* Writers find the log's failure and heal it (write.c). */
+        db_log(db, 0, "periodic sync failed: %s", status_message());
+}
+
+static void notice_idle(struct keeper *k, uint64_t now)
+{
+    adb *db = k->db;
+    uint64_t seq = atomic_load(&db->published_seq);
+    if (seq != k->seen_seq) {
+        k->seen_seq = seq;
+        k->quiet_since_ns = now;
+        atomic_store(&db->idle, false);
+    } else if (now - k->quiet_since_ns >= idle_after_ns &&
+               !atomic_load(&db->idle)) {
+        atomic_store(&db->idle, true);
+        mutex_lock(&db->lock);
+        condition_broadcast(&db->compaction_work);
+        mutex_unlock(&db->lock);
+    }
+}
+
+static bool prepare(adb *db)
+{
+    bool busy = false;
+    if (db_durability(db) == ADB_DURABILITY_NONE)
+        return false;
+    if (wal_wants_prepare(db->wal) &&
+        wal_prepare(db->wal, &busy) != ADB_OK) {
+        /* The writer will make its own segment, or report why it cannot. */
+        db_log(db, 1, "log not prepared ahead: %s", status_message());
+        return false;
+    }
+    return busy || wal_wants_prepare(db->wal);
+}
+
+static void *keeper_thread(void *argument)
+{
+    struct keeper k = {.db = argument};
+    adb *db = k.db;
+    k.quiet_since_ns = clock_now_ns();
+    k.next_sync_ns = k.quiet_since_ns + db->options.sync_interval;
+    mutex_lock(&db->log_lock);
+    while (!db->log_stop) {
+        atomic_store(&db->log_signalled, false);
+        mutex_unlock(&db->log_lock);
+        bool more = prepare(db);
+        uint64_t now = clock_now_ns();
+        sync_if_due(&k, now);
+        notice_idle(&k, now);
+        db_remove_obsolete(db);
+        mutex_lock(&db->log_lock);
+        if (db->log_stop || more || atomic_load(&db->log_signalled))
+            continue;
+        uint64_t wake = now + tick_ns;
+        if (db_durability(db) == ADB_DURABILITY_PROCESS)
+            wake = MIN_OF(wake, k.next_sync_ns);
+        condition_wait_until(&db->log_work, &db->log_lock, wake);
+    }
+    mutex_unlock(&db->log_lock);
+    return NULL;
+}
+
+void db_keeper_wake(adb *db)
+{
+    /* One signal until the keeper has looked. */
+    if (atomic_load_explicit(&db->log_signalled, memory_order_relaxed))
+        return;
+    if (!atomic_exchange(&db->log_signalled, true)) {
+        mutex_lock(&db->log_lock);
+        condition_signal(&db->log_work);
+        mutex_unlock(&db->log_lock);
+    }
+}
+
+adb_status db_keeper_start(adb *db)
+{
+    return thread_start(&db->log_thread, "adb-log", keeper_thread, db);
+}
+
+void db_keeper_stop(adb *db)
+{
+    mutex_lock(&db->log_lock);
+    db->log_stop = true;
+    condition_signal(&db->log_work);
+    mutex_unlock(&db->log_lock);
+    thread_join(&db->log_thread);
+}
