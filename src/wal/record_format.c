@@ -53,17 +53,33 @@ void record_encode(uint8_t *p, struct record *r, uint64_t file_number,
     put_u64(p + AT_CHECKSUM, r->checksum);
 }
 
-bool record_plausible(const uint8_t *p, size_t available)
+bool record_peek(const uint8_t *p, uint64_t available, struct record *out)
 {
     if (available < RECORD_HEADER_SIZE || !get_u64(p + AT_CHECKSUM))
         return false;
-    unsigned kind = p[AT_SEQUENCE + 7];
-    uint32_t count = get_u32(p + AT_COUNT);
+    uint64_t sequence = get_u64(p + AT_SEQUENCE);
+    uint32_t count = get_u32(p + AT_COUNT), length = get_u32(p + AT_LENGTH);
+    unsigned kind = (unsigned)(sequence >> 56);
+    size_t size = record_size(length, count & FLAG_WATERMARK);
     if (kind < RECORD_SEGMENT_HEADER || kind > RECORD_CLOSE ||
-        (count & FLAG_RESERVED))
+        (count & FLAG_RESERVED) || size > available)
         return false;
-    return record_size(get_u32(p + AT_LENGTH), count & FLAG_WATERMARK) <=
-           available;
+    *out = (struct record){
+        .checksum = get_u64(p + AT_CHECKSUM),
+        .previous = get_u64(p + AT_PREVIOUS),
+        .kind = (enum record_kind)kind,
+        .seq = sequence & SEQUENCE_MASK,
+        .count = count & RECORD_MAX_COUNT,
+        .has_watermark = count & FLAG_WATERMARK,
+        .payload = slice_of(NULL, length),
+        .size = size,
+    };
+    if (out->has_watermark) {
+        out->watermark.segment = get_u64(p + RECORD_HEADER_SIZE);
+        out->watermark.offset = get_u64(p + RECORD_HEADER_SIZE + 8);
+        out->watermark.seq = get_u64(p + RECORD_HEADER_SIZE + 16);
+    }
+    return true;
 }
 
 static bool all_zero(const uint8_t *p, size_t size)
@@ -80,32 +96,16 @@ enum record_verdict record_decode(const uint8_t *p, size_t available,
 {
     if (all_zero(p, MIN_OF(available, 8)))
         return RECORD_NONE;
-    if (!record_plausible(p, available))
+    struct record r;
+    if (!record_peek(p, available, &r))
         return RECORD_BAD;
-
-    uint64_t sequence = get_u64(p + AT_SEQUENCE);
-    uint32_t count = get_u32(p + AT_COUNT);
-    struct record r = {
-        .checksum = get_u64(p + AT_CHECKSUM),
-        .previous = get_u64(p + AT_PREVIOUS),
-        .kind = (enum record_kind)(sequence >> 56),
-        .seq = sequence & SEQUENCE_MASK,
-        .count = count & RECORD_MAX_COUNT,
-        .has_watermark = count & FLAG_WATERMARK,
-    };
     size_t at = record_payload_offset(r.has_watermark);
-    size_t end = at + get_u32(p + AT_LENGTH);
-    r.size = (end + RECORD_ALIGNMENT - 1) & ~(size_t)(RECORD_ALIGNMENT - 1);
-    r.payload = slice_of(p + at, end - at);
+    size_t end = at + r.payload.size;
     if (r.checksum != checksum_bound(p + AT_PREVIOUS, end - AT_PREVIOUS,
                                      file_number, offset) ||
         !all_zero(p + end, r.size - end))
         return RECORD_BAD;
-    if (r.has_watermark) {
-        r.watermark.segment = get_u64(p + RECORD_HEADER_SIZE);
-        r.watermark.offset = get_u64(p + RECORD_HEADER_SIZE + 8);
-        r.watermark.seq = get_u64(p + RECORD_HEADER_SIZE + 16);
-    }
+    r.payload.data = p + at;
     *out = r;
     return RECORD_VALID;
 }

@@ -100,9 +100,13 @@ static inline size_t record_payload_offset(bool has_watermark)
     return RECORD_HEADER_SIZE + (has_watermark ? RECORD_WATERMARK_SIZE : 0);
 }
 
-/* Could bytes at p be the head of a record that fits `available` bytes? Cheap,
-   looks at no checksum: for scans that search records behind a hole. */
-bool record_plausible(const uint8_t *p, size_t available);
+enum { RECORD_HEAD_MAX = RECORD_HEADER_SIZE + RECORD_WATERMARK_SIZE };
+
+/* Could a record begin at p, in a file that has `available` bytes from there
+   on? Reads at most RECORD_HEAD_MAX of them and verifies nothing. Fills *out
+   but for the payload's data. For readers that must know how much to load, and
+   for scans that search records behind a hole. */
+bool record_peek(const uint8_t *p, uint64_t available, struct record *out);
 
 enum record_verdict {
     RECORD_VALID,

@@ -22,12 +22,13 @@
  *     wait (group commit).
  *   - wal_prepare: one background thread; populates ahead of the writer and
  *     makes the next segment, so that the writer need not.
- *   - wal_release, wal_stats: any thread.
+ *   - wal_release, wal_pin, wal_unpin, wal_stats: any thread.
  *
  * Failure: after a failed write or sync of a segment nothing more is
  * acknowledged on it; wal_append and wal_sync return the recorded failure
  * until wal_rotate has begun a new segment (the caller freezes its memtable
- * and flushes it to new files first).
+ * and flushes it to new files first). A full disk is no failure: it fails the
+ * append, and where write(2) met it, the next one begins a new segment.
  */
 #ifndef WAL_WAL_H
 #define WAL_WAL_H
@@ -71,11 +72,16 @@ struct wal_position {
 
 /* A log that goes on after `previous` (all zero for a new database), its first
    segment numbered next_segment; no file is touched before the first append
-   or wal_prepare. Spare files may be named for reuse by wal_adopt_spare. */
+   or wal_prepare. next_segment is above every number ever used. */
 adb_status wal_open(const struct wal_options *options, uint64_t next_segment,
                     const struct wal_end *previous,
                     const struct watermark *synced_through,
                     struct wal **out) ADB_MUST_CHECK;
+
+/* Segment `number`, recovered from an earlier run, belongs to this log from now
+   on: wal_release removes or recycles it like its own. Its contents are
+   durable (wal_recover saw to that). Numbers ascend, before the first append. */
+adb_status wal_adopt(struct wal *w, uint64_t number) ADB_MUST_CHECK;
 
 /* Appends one batch record. pieces are joined to the payload. On failure
    nothing was appended (ADB_NO_SPACE: no room for a segment; it is tried again
@@ -86,7 +92,9 @@ adb_status wal_append(struct wal *w, uint64_t seq, uint32_t count,
                       struct wal_position *at, uint64_t *bytes) ADB_MUST_CHECK;
 
 /* Everything up to `at`, older segments included, is on stable storage when
-   this returns ADB_OK. A failure means outcome unknown. */
+   this returns ADB_OK. A failure means outcome unknown. A segment that failed
+   fails every sync of it and of what follows until wal_release took it: while
+   it lives, history behind it is no prefix. */
 adb_status wal_sync(struct wal *w, struct wal_position at) ADB_MUST_CHECK;
 
 /* Where the log ends now; all zero when nothing was appended. Any thread. */
@@ -164,14 +172,22 @@ struct wal_recovered {
     uint64_t records, bytes;
     uint64_t discarded_bytes; /* records found behind the cut */
     bool cut; /* something unsynced was lost */
-    struct watermark synced_through; /* the largest valid one seen */
+    struct watermark synced_through; /* the end of history, see below */
 };
 
 /* Reads the segments and replays what survives: a prefix of history. A bad or
    missing byte at or below any valid watermark, a segment missing or out of
    chain below it, an unknown format version: ADB_CORRUPTION (ADB_UNSUPPORTED)
    naming file and offset, nothing changed on disk. Above every watermark the
-   log is cut there and all later records are dropped. */
+   log is cut there and all later records are dropped.
+
+   Which segments are history is told by their headers: each names its
+   predecessor and where that ended. Listed segments that the chain passes by
+   never held an acknowledged record, or were cut off before.
+
+   What a killed process left may still be in the page cache alone. Before it
+   returns, wal_recover syncs all that survived, so that records behind it can
+   be promised; synced_through says so. */
 adb_status wal_recover(const struct wal_recovery *in,
                        struct wal_recovered *out) ADB_MUST_CHECK;
 void wal_recovered_deinit(struct wal_recovered *out);

@@ -1,0 +1,90 @@
+/*
+ * What the parts of the log share: wal.c (order of records), wal_segments.c
+ * (files: made, prepared, released, reused) and wal_sync.c (group commit).
+ *
+ * Segments from oldest to youngest:
+ *
+ *   oldest -> sealed -> sealed -> current      prepared      spares
+ *             (flushing memtables) (the writer's) (the next one) (old files)
+ *
+ * The lock is taken for moments only, never during a file operation.
+ */
+#ifndef WAL_WAL_INTERNAL_H
+#define WAL_WAL_INTERNAL_H
+
+#include "base/thread.h"
+#include "wal/wal.h"
+#include "wal/wal_segment.h"
+
+enum {
+    WAL_FORMAT_VERSION = 1,
+    WAL_STAGE_SIZE = 64 << 10,        /* records up to here are copied once */
+    WAL_CHUNK_SIZE = 256 << 10,       /* larger ones go in such pieces */
+    WAL_SPARES_MAX = 2,
+    WAL_PINS_MAX = 32,
+    WAL_SEGMENT_HEADER_ROOM = 160     /* header record, generously */
+};
+#define WAL_POPULATE_AHEAD (UINT64_C(4) << 20)
+#define WAL_POPULATE_STEP  (UINT64_C(1) << 20)
+
+struct wal_spare {
+    char *path; /* owned; NULL: reserved or empty */
+    uint64_t capacity;
+    bool taken;
+};
+
+struct wal {
+    /* Immutable after open. */
+    struct wal_options options;
+    struct wal_place place;
+    char *directory; /* owned */
+
+    /* The writer's: changed under the caller's write lock. `current` and
+       `previous` also change under `lock`, others read them so. */
+    struct wal_segment *current; /* owned through the list; NULL: sealed */
+    struct wal_end previous;     /* how the segment before current ended */
+    bool appended;
+    uint64_t last_checksum;
+    uint64_t next_seq;
+    uint64_t written_generation; /* of the watermark last put in a record */
+    uint8_t *stage;              /* owned, WAL_STAGE_SIZE */
+    uint64_t self_populated;     /* the writer's count before publication */
+
+    /* Atomic, relaxed unless said otherwise. */
+    _Atomic bool failed;                /* set and cleared under lock */
+    _Atomic bool wants_prepare;         /* writer sets, wal_prepare clears */
+    _Atomic uint64_t prepare_at;        /* offset in current that sets it */
+    _Atomic uint64_t synced_generation; /* counts changes of synced_through */
+    _Atomic uint64_t records, bytes, self_populated_shown;
+
+    struct mutex lock; /* guards all below */
+    struct condition changed; /* a sync or the making of a segment ended */
+    struct wal_segment *oldest, *youngest;
+    struct wal_segment *prepared; /* owned */
+    bool making;                  /* someone makes a segment */
+    uint64_t next_number;
+    uint64_t segment_size; /* class of the segment made last; 0: none */
+    struct wal_spare spares[WAL_SPARES_MAX];
+    uint64_t pins[WAL_PINS_MAX]; /* 0: free */
+    unsigned pins_on_all;        /* pins that found no place */
+    struct watermark synced_through;
+    struct status_saved failure; /* of the last failed segment */
+    bool syncing;                /* there is a leader */
+    unsigned waiting;            /* for the leader */
+    struct wal_stats stats;      /* the fields no writer counts */
+};
+
+/* wal.c: nothing more is acknowledged before wal_rotate, and nothing in s (may
+   be NULL) after it. Saves the thread's message; returns code. */
+adb_status wal_fail(struct wal *w, struct wal_segment *s, adb_status code);
+
+/* wal_segments.c: a segment ready for its header, with at least `need` bytes.
+   The caller is the writer. */
+adb_status wal_take_segment(struct wal *w, uint64_t need,
+                            struct wal_segment **out) ADB_MUST_CHECK;
+/* Closes and removes one that never got its header; keeps the message. */
+void wal_discard_segment(struct wal *w, struct wal_segment *s);
+/* Removes what no crash would miss: prepared segment and spares. */
+adb_status wal_remove_unused(struct wal *w) ADB_MUST_CHECK;
+
+#endif
