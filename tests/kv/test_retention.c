@@ -146,7 +146,7 @@ static uint64_t visible(const struct entry *e, size_t count, uint64_t read_seq)
 static void check_random(struct random *random)
 {
     struct entry in[12], out[12];
-    uint64_t snapshots[6];
+    uint64_t snapshots[6] = {0};
     size_t count = 1 + random_below(random, 12), kept = 0;
     size_t snapshot_count = random_below(random, 7);
     bool bottom = random_below(random, 2);
