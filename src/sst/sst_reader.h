@@ -25,6 +25,23 @@
 
 struct sst_reader;
 
+struct sst_read_stats {
+    uint64_t filter_negatives, filter_positives, filter_false;
+    uint64_t block_loads, index_loads, filter_loads, loaded_bytes;
+};
+
+/* Where the tables of a database count; zeroed at first. In shards, so that
+   readers on different processors do not share a line; under contention a
+   count may be lost. */
+enum { SST_COUNTER_SHARDS = 16 };
+struct sst_counters {
+    struct sst_counter_shard {
+        _Alignas(64) _Atomic uint64_t filter_negatives;
+        _Atomic uint64_t filter_positives, filter_false;
+        _Atomic uint64_t block_loads, index_loads, filter_loads, loaded_bytes;
+    } shards[SST_COUNTER_SHARDS];
+};
+
 /* Shared by all tables of a database; outlives them. */
 struct sst_context {
     struct env *env;
@@ -33,12 +50,15 @@ struct sst_context {
     struct epoch *epoch;
     struct ledger *ledger;
     struct file_table *files;
+    struct sst_counters *counters; /* 64-byte aligned; NULL: nothing counts */
     bool map_tables; /* table_access=map: uncompressed blocks straight from a
-                        mapping, each verified at its first touch */
+                        mapping, each verified at its first touch. A mapping
+                        holds its descriptor; tables beyond half of the file
+                        table's limit go through the cache. */
 };
 
 /* Reads footer, properties and top index and compares them with the manifest's
-   info (number, size, entries). */
+   info (number; size, entries and checksum where not 0). */
 adb_status sst_reader_open(const struct sst_context *context,
                            const struct table_info *info,
                            struct sst_reader **out) ADB_MUST_CHECK;
@@ -54,8 +74,9 @@ struct sst_hit {
     enum kv_kind kind;
     uint64_t seq;
     adb_slice value;           /* data NULL: in an extent, use sst_load_value */
-    struct cache_frame *frame; /* what value lies in; NULL: in a mapping that
-                                  lives as long as the reader */
+    struct cache_frame *frame; /* what value lies in, also for extents; NULL:
+                                  in a mapping that lives as long as the
+                                  reader */
     uint64_t extent_offset;    /* when value.data is NULL */
 };
 
@@ -83,25 +104,23 @@ struct kv_iter *sst_iter_new(struct sst_reader *r, unsigned flags);
 /* File bytes that lie before key, roughly. */
 uint64_t sst_reader_offset_of(struct sst_reader *r, adb_slice key);
 
-/* Keys that cut the table into about `pieces` equal parts (fresh slices, each
-   mem_free'd by the caller); for splitting work. */
+/* Keys that cut the table into at most `pieces` about equal parts: ascending,
+   distinct, not more than pieces - 1, for which `keys` has room (fresh slices,
+   each mem_free'd by the caller); for splitting work. */
 adb_status sst_reader_split_keys(struct sst_reader *r, size_t pieces,
-                                 adb_slice *keys, size_t *count)
-    ADB_MUST_CHECK;
+                                 adb_slice *keys, size_t *count) ADB_MUST_CHECK;
 
-/* Reads and checks every byte, order and counts against properties. Calls
-   report for each damaged piece with text naming file, offset and, where
-   known, the key range; returns ADB_CORRUPTION if there was any. */
+/* Reads and checks every byte, order and counts against properties, past the
+   cache. Calls report for each damaged piece with text naming file, offset
+   and, where known, the key range; returns ADB_CORRUPTION if there was any.
+   progress gets bytes done since the last call, in all the file's size.
+   Either callback may be NULL. */
 adb_status sst_reader_verify(struct sst_reader *r,
                              void (*report)(void *context, const char *text),
                              void (*progress)(void *context, uint64_t bytes),
                              void *context) ADB_MUST_CHECK;
 
-struct sst_read_stats { /* per database, in sst_context users' hands */
-    uint64_t filter_negatives, filter_positives, filter_false;
-    uint64_t block_loads, index_loads, filter_loads, loaded_bytes;
-};
-/* Sums over all readers of this process's context since open; relaxed. */
+/* Sums over all readers that share r's counters. */
 void sst_reader_stats(const struct sst_reader *r, struct sst_read_stats *out);
 
 #endif

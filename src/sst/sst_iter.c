@@ -1,0 +1,469 @@
+/*
+ * Iteration over one table. The position is (part, block, entry); the index of
+ * the part and the block are pinned, one of each, and the block's view is
+ * copied into the iterator, so that a step within a block touches nothing but
+ * the iterator and the entry.
+ *
+ * Keys stand in blocks without their prefix. The iterator's key buffer holds
+ * the block's prefix all the time; a step copies the suffix behind it.
+ */
+#include "sst/sst_reader_internal.h"
+#include "sst/sst_window.h"
+
+#include <assert.h>
+
+enum {
+    COPY_STEP = 16, /* suffixes are copied by this much where bytes allow */
+    KEEP_VALUE = 1 << 20
+};
+
+struct sst_iter {
+    struct kv_iter base;
+    struct sst_block view; /* of the present block, when loaded */
+    uint32_t entry;
+    uint32_t prefix_shift; /* bits of a head that the prefix covers; 64: all */
+    uint64_t prefix_head;  /* the prefix's bytes of a head */
+    uint8_t *key;          /* owned: the prefix, then the last suffix */
+    size_t key_capacity;
+    uint64_t extent_offset;
+
+    struct sst_reader *reader; /* counted */
+    unsigned flags;
+    uint32_t part, block;
+    bool loaded;               /* view is that of (part, block) */
+    struct index_frame *index; /* pinned; of `part` */
+    struct block_frame *frame; /* pinned; NULL: bytes are the window's */
+    struct sst_window window;
+    struct buffer unpacked; /* a packed block of the window */
+    size_t unpacked_charge;
+    uint8_t *value; /* owned: an extent value that was loaded */
+    size_t value_size;
+};
+
+static struct sst_iter *iter_of(struct kv_iter *base)
+{
+    return (struct sst_iter *)(void *)base;
+}
+
+/* ---- the entry ---- */
+
+static bool grow_key(struct sst_iter *it, size_t need)
+{
+    size_t capacity = MAX_OF(need, (size_t)256) * 2;
+    uint8_t *key = mem_realloc(it->key, capacity);
+    if (!key) {
+        kv_iter_fail(&it->base,
+                     status_set(ADB_NO_MEMORY, "no memory for a key"));
+        return false;
+    }
+    it->key = key;
+    it->key_capacity = capacity;
+    return true;
+}
+
+/* The block's prefix goes in front of the suffixes to come. */
+static bool begin_block(struct sst_iter *it)
+{
+    size_t size = it->view.prefix_size;
+    if (size + COPY_STEP > it->key_capacity && !grow_key(it, size + COPY_STEP))
+        return false;
+    memcpy(it->key, it->view.prefix, size);
+    it->prefix_head = key_head8(it->key, size);
+    it->prefix_shift = (uint32_t)MIN_OF(8 * size, (size_t)64);
+    return true;
+}
+
+static void drop_value(struct sst_iter *it)
+{
+    ledger_add(it->reader->context.ledger, LEDGER_ITERATOR,
+               -(int64_t)it->value_size);
+    mem_free(it->value);
+    it->value = NULL;
+    it->value_size = 0;
+}
+
+/* Shows entry it->entry of the view. */
+static inline void show(struct sst_iter *it)
+{
+    struct sst_block_entry e;
+    sst_block_entry(&it->view, it->entry, &e);
+    size_t prefix = it->view.prefix_size;
+    if (unlikely(prefix + e.suffix.size + COPY_STEP > it->key_capacity) &&
+        !grow_key(it, prefix + e.suffix.size + COPY_STEP))
+        return;
+    uint8_t *to = it->key + prefix;
+    const uint8_t *from = e.suffix.data;
+    /* A copy of fixed size needs no call; it may carry bytes of the value
+       along, never of what lies behind the block. */
+    if (likely(e.suffix.size <= COPY_STEP &&
+               (size_t)(it->view.base + it->view.size - from) >= COPY_STEP))
+        memcpy(to, from, COPY_STEP);
+    else
+        memcpy(to, from, e.suffix.size);
+    it->base.head = it->prefix_head;
+    if (it->prefix_shift < 64)
+        it->base.head |=
+            key_head8(e.suffix.data, e.suffix.size) >> it->prefix_shift;
+    it->base.key = slice_of(it->key, prefix + e.suffix.size);
+    it->base.kind = e.kind;
+    it->base.seq = e.seq;
+    it->base.value = e.value;
+    it->extent_offset = e.extent_offset;
+    it->base.valid = true;
+    if (unlikely(it->value != NULL))
+        drop_value(it);
+}
+
+/* ---- blocks ---- */
+
+static void unload_block(struct sst_iter *it)
+{
+    if (it->frame)
+        cache_unpin(&it->frame->frame);
+    it->frame = NULL;
+    it->loaded = false;
+}
+
+static void unload_index(struct sst_iter *it)
+{
+    unload_block(it);
+    if (it->index)
+        cache_unpin(&it->index->frame);
+    it->index = NULL;
+}
+
+static adb_status pin_index(struct sst_iter *it, uint32_t part)
+{
+    struct sst_reader *r = it->reader;
+    struct index_frame *index;
+    adb_status status;
+    struct epoch_slot *inside = epoch_enter(r->context.epoch);
+    if (it->flags & SST_NO_FILL &&
+        !atomic_load_explicit(&r->slots[part].index, memory_order_acquire)) {
+        status = sst_load_index(r, part, &index);
+        if (status == ADB_OK)
+            cache_make_private(r->context.cache, &index->frame);
+    } else {
+        status = sst_get_index(r, part, &index);
+        if (status == ADB_OK)
+            cache_pin(&index->frame);
+    }
+    epoch_leave(inside);
+    if (status == ADB_OK) {
+        it->index = index;
+        it->part = part;
+    }
+    return status;
+}
+
+/* Through the cache; the frame stays pinned. */
+static adb_status pin_block(struct sst_iter *it, uint32_t block)
+{
+    struct sst_reader *r = it->reader;
+    struct block_frame *frame;
+    struct epoch_slot *inside = epoch_enter(r->context.epoch);
+    adb_status status =
+        sst_get_block(r, it->part, it->index, block, it->flags, &frame);
+    if (status == ADB_OK && !frame->frame.private_frame)
+        cache_pin(&frame->frame);
+    epoch_leave(inside);
+    if (status == ADB_OK) {
+        it->frame = frame;
+        it->view = frame->block;
+    }
+    return status;
+}
+
+/* Past the cache, through the window. */
+static adb_status read_block(struct sst_iter *it, uint32_t block, bool backward)
+{
+    struct sst_reader *r = it->reader;
+    const struct sst_handle *h = &it->index->index.blocks[block].handle;
+    const uint8_t *stored, *raw;
+    adb_status status = sst_window_get(&it->window, r, &it->index->index, block,
+                                       backward, &stored);
+    if (status == ADB_OK)
+        status = sst_unpack(r, h, stored, &it->unpacked, &raw);
+    if (status != ADB_OK)
+        return status;
+    if (it->unpacked.capacity != it->unpacked_charge) {
+        ledger_add(r->context.ledger, LEDGER_ITERATOR,
+                   (int64_t)it->unpacked.capacity -
+                       (int64_t)it->unpacked_charge);
+        it->unpacked_charge = it->unpacked.capacity;
+    }
+    SST_COUNT(r, block_loads, 1);
+    status = sst_block_open(&it->view, raw, h->raw_size);
+    return status == ADB_OK ? status
+                            : sst_place(status, r, "data block", h->offset);
+}
+
+static bool is_cached(struct sst_iter *it, uint32_t block)
+{
+    return atomic_load_explicit(&it->index->slots[block],
+                                memory_order_relaxed) != NULL;
+}
+
+/* Makes (part, block) the present block. False: the iterator has failed. */
+static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
+                       bool backward)
+{
+    if (it->loaded && it->part == part && it->block == block)
+        return true;
+    unload_block(it);
+    adb_status status = ADB_OK;
+    if (!it->index || it->part != part) {
+        unload_index(it);
+        status = pin_index(it, part);
+    }
+    if (status == ADB_OK) {
+        block = MIN_OF(block, it->index->index.count - 1);
+        it->block = block;
+        if (!(it->flags & SST_NO_FILL) || it->reader->map ||
+            is_cached(it, block))
+            status = pin_block(it, block);
+        else
+            status = read_block(it, block, backward);
+    }
+    if (status != ADB_OK) {
+        kv_iter_fail(&it->base, status);
+        return false;
+    }
+    it->loaded = true;
+    return begin_block(it);
+}
+
+/* To the neighbouring block. False: the end, or failed. */
+static bool step_block(struct sst_iter *it, bool backward)
+{
+    uint32_t part = it->part, block = it->block;
+    if (!backward) {
+        if (block + 1 < it->index->index.count)
+            return load_block(it, part, block + 1, false);
+        if (part + 1 < it->reader->top.count)
+            return load_block(it, part + 1, 0, false);
+    } else {
+        if (block > 0)
+            return load_block(it, part, block - 1, true);
+        if (part > 0)
+            return load_block(it, part - 1, UINT32_MAX, true);
+    }
+    kv_iter_end(&it->base);
+    return false;
+}
+
+/* ---- moves ---- */
+
+static void iter_next(struct kv_iter *base)
+{
+    struct sst_iter *it = iter_of(base);
+    assert(base->valid);
+    if (likely(it->entry + 1 < it->view.count)) {
+        it->entry++;
+        show(it);
+        return;
+    }
+    base->valid = false;
+    if (step_block(it, false)) {
+        it->entry = 0;
+        show(it);
+    }
+}
+
+static void iter_prev(struct kv_iter *base)
+{
+    struct sst_iter *it = iter_of(base);
+    assert(base->valid);
+    if (likely(it->entry > 0)) {
+        it->entry--;
+        show(it);
+        return;
+    }
+    base->valid = false;
+    if (step_block(it, true)) {
+        it->entry = it->view.count - 1;
+        show(it);
+    }
+}
+
+static void begin_seek(struct sst_iter *it)
+{
+    it->base.valid = false;
+    it->base.status = ADB_OK;
+    sst_window_jump(&it->window);
+}
+
+static void iter_seek_first(struct kv_iter *base)
+{
+    struct sst_iter *it = iter_of(base);
+    begin_seek(it);
+    if (it->reader->top.count && load_block(it, 0, 0, false)) {
+        it->entry = 0;
+        show(it);
+    }
+}
+
+static void iter_seek_last(struct kv_iter *base)
+{
+    struct sst_iter *it = iter_of(base);
+    uint32_t parts = it->reader->top.count;
+    begin_seek(it);
+    if (parts && load_block(it, parts - 1, UINT32_MAX, true)) {
+        it->entry = it->view.count - 1;
+        show(it);
+    }
+}
+
+/* Loads the block where the search for key begins: the first that may hold
+   it or a later one. False: none, or failed. */
+static bool find_block(struct sst_iter *it, adb_slice key, bool backward)
+{
+    uint32_t part = sst_part_find(it->reader, key);
+    if (part == it->reader->top.count)
+        return false;
+    if (!it->index || it->part != part) {
+        unload_index(it);
+        adb_status status = pin_index(it, part);
+        if (status != ADB_OK) {
+            kv_iter_fail(&it->base, status);
+            return false;
+        }
+    }
+    /* Separators may lie above the part's last key, never below. */
+    return load_block(it, part, sst_index_find(&it->index->index, key),
+                      backward);
+}
+
+/* May versions of the block's last key stand in the next block? */
+static bool block_continues(const struct sst_iter *it)
+{
+    return it->index->index.blocks[it->block].continues;
+}
+
+static void iter_seek(struct kv_iter *base, adb_slice key, uint64_t seq)
+{
+    struct sst_iter *it = iter_of(base);
+    begin_seek(it);
+    if (!find_block(it, key, false))
+        return;
+    it->entry = sst_block_seek(&it->view, key, seq);
+    while (it->entry == it->view.count) {
+        bool same_key = block_continues(it);
+        if (!step_block(it, false))
+            return;
+        it->entry = same_key ? sst_block_seek(&it->view, key, seq) : 0;
+    }
+    show(it);
+}
+
+/* The entry before the first one at or after (key, seq). The next block is
+   looked at only when versions of the key may begin it. */
+static void iter_seek_before(struct kv_iter *base, adb_slice key, uint64_t seq)
+{
+    struct sst_iter *it = iter_of(base);
+    begin_seek(it);
+    if (!find_block(it, key, true)) {
+        if (base->status == ADB_OK)
+            iter_seek_last(base);
+        return;
+    }
+    it->entry = sst_block_seek(&it->view, key, seq);
+    while (it->entry == it->view.count && block_continues(it)) {
+        if (!step_block(it, false)) {
+            if (base->status == ADB_OK)
+                iter_seek_last(base);
+            return;
+        }
+        it->entry = sst_block_seek(&it->view, key, seq);
+    }
+    if (it->entry > 0)
+        it->entry--;
+    else if (step_block(it, true))
+        it->entry = it->view.count - 1;
+    else
+        return;
+    show(it);
+}
+
+/* ---- large values ---- */
+
+static adb_status iter_read_value(struct kv_iter *base, uint64_t offset,
+                                  void *data, size_t size)
+{
+    struct sst_iter *it = iter_of(base);
+    assert(base->valid);
+    if (base->value.data) {
+        if (offset > base->value.size || size > base->value.size - offset)
+            return status_set(ADB_INVALID, "read behind the end of a value");
+        memcpy(data, (const uint8_t *)base->value.data + offset, size);
+        return ADB_OK;
+    }
+    return sst_load_value(it->reader, it->extent_offset, base->value.size,
+                          offset, data, size);
+}
+
+static adb_status iter_load(struct kv_iter *base)
+{
+    struct sst_iter *it = iter_of(base);
+    assert(base->valid);
+    if (base->value.data)
+        return ADB_OK;
+    size_t size = base->value.size;
+    uint8_t *value = mem_alloc(MAX_OF(size, (size_t)1));
+    if (!value)
+        return status_set(ADB_NO_MEMORY, "no memory for a value of %zu bytes",
+                          size);
+    adb_status status =
+        sst_load_value(it->reader, it->extent_offset, size, 0, value, size);
+    if (status != ADB_OK) {
+        mem_free(value);
+        return status;
+    }
+    ledger_add(it->reader->context.ledger, LEDGER_ITERATOR, (int64_t)size);
+    it->value = value;
+    it->value_size = size;
+    base->value.data = value;
+    cache_trim(it->reader->context.cache);
+    return ADB_OK;
+}
+
+/* ---- life ---- */
+
+static void iter_close(struct kv_iter *base)
+{
+    struct sst_iter *it = iter_of(base);
+    unload_index(it);
+    if (it->value)
+        drop_value(it);
+    sst_window_deinit(&it->window, it->reader);
+    ledger_add(it->reader->context.ledger, LEDGER_ITERATOR,
+               -(int64_t)it->unpacked_charge);
+    buffer_deinit(&it->unpacked);
+    mem_free(it->key);
+    mem_free(base->error);
+    sst_reader_unref(it->reader);
+    mem_free(it);
+}
+
+static const struct kv_iter_ops iter_ops = {
+    .seek_first = iter_seek_first,
+    .seek_last = iter_seek_last,
+    .seek = iter_seek,
+    .seek_before = iter_seek_before,
+    .next = iter_next,
+    .prev = iter_prev,
+    .load = iter_load,
+    .read_value = iter_read_value,
+    .close = iter_close,
+};
+
+struct kv_iter *sst_iter_new(struct sst_reader *r, unsigned flags)
+{
+    struct sst_iter *it = mem_zalloc(sizeof *it);
+    if (!it)
+        return NULL;
+    it->base.ops = &iter_ops;
+    it->reader = sst_reader_ref(r);
+    it->flags = flags;
+    return &it->base;
+}
