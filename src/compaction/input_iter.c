@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "iter/entry.h"
 
 struct input_iter {
     struct kv_iter base;
@@ -15,18 +16,6 @@ struct input_iter {
 static struct input_iter *input_of(struct kv_iter *it)
 {
     return CONTAINER_OF(it, struct input_iter, base);
-}
-
-static inline void publish(struct input_iter *in)
-{
-    const struct kv_iter *table = in->table;
-    struct kv_iter *it = &in->base;
-    it->valid = true;
-    it->kind = table->kind;
-    it->seq = table->seq;
-    it->head = table->head;
-    it->key = table->key;
-    it->value = table->value;
 }
 
 static adb_status open_next(struct input_iter *in)
@@ -63,7 +52,7 @@ static void settle(struct input_iter *in)
             return;
         }
     }
-    publish(in);
+    iter_copy_entry(&in->base, in->table);
 }
 
 static void input_seek_first(struct kv_iter *it)
@@ -82,7 +71,7 @@ static void input_next(struct kv_iter *it)
     assert(it->valid);
     in->table->ops->next(in->table);
     if (likely(in->table->valid))
-        publish(in);
+        iter_copy_entry(it, in->table);
     else
         settle(in);
 }

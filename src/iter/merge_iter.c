@@ -23,6 +23,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "iter/entry.h"
 
 struct contender {
     uint64_t rank;
@@ -84,14 +85,7 @@ static inline bool wins(const struct merge_iter *m, struct contender a,
 /* The merged iterator's entry is the winner's, or it is at its end. */
 static inline void publish(struct merge_iter *m)
 {
-    const struct kv_iter *source = m->sources[m->winner.source];
-    struct kv_iter *it = &m->base;
-    it->valid = source->valid;
-    it->kind = source->kind;
-    it->seq = source->seq;
-    it->head = source->head;
-    it->key = source->key;
-    it->value = source->value;
+    iter_copy_entry(&m->base, m->sources[m->winner.source]);
 }
 
 /* Plays all matches. */

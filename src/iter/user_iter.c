@@ -23,6 +23,7 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
+#include "iter/entry.h"
 
 enum { COPY_MAX = 16 * 1024, KEY_ROOM = 64 };
 
@@ -109,19 +110,12 @@ static void source_ended(struct user_iter *u)
 
 static inline void show_source(struct user_iter *u)
 {
-    const struct kv_iter *source = u->source;
-    struct kv_iter *it = &u->base;
-    it->valid = true;
-    it->kind = source->kind;
-    it->seq = source->seq;
-    it->head = source->head;
-    it->key = source->key;
-    it->value = source->value;
+    iter_copy_entry(&u->base, u->source);
 }
 
 /* Shows the first visible entry from the source's position on; with skip,
    entries of the saved key are passed over. */
-static inline void find_forward(struct user_iter *u, bool skip)
+static void find_forward(struct user_iter *u, bool skip)
 {
     struct kv_iter *source = u->source;
     for (; source->valid; source->ops->next(source)) {
@@ -296,10 +290,17 @@ static void user_next(struct kv_iter *it)
         return;
     }
     bool skip = it->seq != 0;
-    if (skip && !save_key(u, it->key, it->head))
+    uint64_t head = it->head;
+    if (skip && !save_key(u, it->key, head))
         return;
     source->ops->next(source);
-    find_forward(u, skip);
+    /* Mostly the next entry is the next key's only version. */
+    if (likely(source->valid && source->head < u->upper_head &&
+               source->seq <= u->read_seq && source->kind == KV_PUT) &&
+        (source->head != head || !skip || !is_saved_key(u, source)))
+        show_source(u);
+    else
+        find_forward(u, skip);
 }
 
 static void user_prev(struct kv_iter *it)
