@@ -10,29 +10,48 @@
 
 #include <stdatomic.h>
 
+#include "base/thread.h"
 #include "sst/sst_reader.h"
 #include "version/version_edit.h"
 
-struct version_set;
+/* What the tables of one database share: how to open them, and the list of
+   those whose files nobody needs any more. Outlives all tables. */
+struct table_owner {
+    const struct sst_context *context; /* borrowed */
+    struct mutex open_lock;            /* held while a reader is opened */
+    struct mutex lock;                 /* guards obsolete */
+    struct version_table *obsolete;
+};
+void table_owner_init(struct table_owner *o, const struct sst_context *context);
+void table_owner_deinit(struct table_owner *o);
+/* Numbers of tables that were obsolete when their last reference went, each
+   returned once. Returns how many, at most max. */
+size_t table_owner_take_obsolete(struct table_owner *o, uint64_t *numbers,
+                                 size_t max);
 
 struct version_table {
     _Atomic uint32_t refs;
-    _Atomic bool obsolete; /* out of the current version: remove at zero */
-    struct version_set *set;
+    _Atomic bool obsolete;     /* out of the current version: remove at zero */
+    struct table_owner *owner; /* borrowed */
+    struct version_table *next_obsolete; /* in owner->obsolete */
     struct table_info info;
     _Atomic(struct sst_reader *) reader; /* opened at first use */
     /* Guarded by the database mutex: input of a running compaction. */
     bool busy;
 };
 
+/* The arrays of one run, shared by all versions in which the run is the same;
+   they hold counted references on their tables. */
+struct run_block;
+
 struct version_run {
     uint32_t level;
     uint64_t run;
     size_t count;
-    uint64_t bytes; /* of table files */
-    struct version_table **tables; /* ascending, disjoint; owned array of
-                                      counted references */
-    uint64_t *last_heads;          /* key_head8 of each table's largest key */
+    uint64_t bytes;                /* of table files */
+    struct version_table **tables; /* ascending, disjoint; in block */
+    uint64_t *last_heads; /* key_head8 of each table's largest key; in block */
+    struct run_block *block; /* counted */
 };
 
 struct version {
@@ -47,6 +66,11 @@ struct version *version_ref(struct version *v);
 /* At zero releases its tables; those obsolete and unreferenced go to the
    set's list of files to remove. No I/O. NULL is fine. */
 void version_unref(struct version *v);
+
+struct version_table *version_table_ref(struct version_table *t);
+/* At zero the reader is released; an obsolete table goes to the owner's list,
+   another is forgotten. NULL is fine. */
+void version_table_unref(struct version_table *t);
 
 /* The one table of the run that may hold key; NULL: none. */
 struct version_table *version_run_find(const struct version_run *run,
@@ -65,8 +89,29 @@ adb_status version_table_reader(struct version_table *t,
 struct kv_iter *version_run_iter(struct version *v, size_t run_index,
                                  unsigned flags);
 
-/* Disjointness and order of every run, ages across runs: for tests and debug
-   builds. */
+/* Disjointness and order of every run, levels that never fall with age, sums,
+   and ages across runs: where two tables overlap the newer run's is not wholly
+   older. ADB_INVALID says what does not hold. */
 adb_status version_check(const struct version *v) ADB_MUST_CHECK;
+
+/* ---- making versions, version_build.c ---- */
+
+/* The version before the first table; NULL: out of memory. */
+struct version *version_new_empty(void);
+
+/* One step: base with edit's tables applied. */
+struct version_step {
+    struct version *next;           /* owned reference */
+    struct version_table **dropped; /* counted: in base, not in next */
+    size_t dropped_count;
+};
+/* Unchanged runs are shared with base. ADB_INVALID: the edit does not fit
+   base, or the result would break an invariant of versions. Nothing is marked
+   obsolete: that is the business of whoever makes the step durable. */
+adb_status version_build(const struct version *base,
+                         const struct version_edit *edit,
+                         struct table_owner *owner,
+                         struct version_step *out) ADB_MUST_CHECK;
+void version_step_deinit(struct version_step *s);
 
 #endif

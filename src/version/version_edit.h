@@ -3,9 +3,13 @@
  * come and go, logs that begin and are done with, counters. The manifest is a
  * log of edits; a version is all edits applied.
  *
- * Format (payload of a RECORD_EDIT): a sequence of fields, each
+ * Format: a sequence of fields, each
  *   tag (varint) length (varint) bytes
- * Unknown tags are ADB_UNSUPPORTED: nothing unknown is ignored.
+ * Unknown tags are ADB_UNSUPPORTED: nothing unknown is ignored. The tags stand
+ * in version_edit.c, how records hold edits in manifest.h.
+ *
+ * The parts of one edit apply in this order: tables removed, moved, added;
+ * segments created, ended, removed.
  */
 #ifndef VERSION_VERSION_EDIT_H
 #define VERSION_VERSION_EDIT_H
@@ -23,9 +27,17 @@ struct table_place {
     uint64_t run;   /* run number, unique over all levels, ordered by age */
 };
 
+/* Deeper levels are never written. */
+enum { TABLE_MAX_LEVEL = 63 };
+
 struct edit_table {
     struct table_place place;
     struct table_info info; /* owned */
+};
+
+struct edit_move {
+    uint64_t number;
+    struct table_place to;
 };
 
 struct version_edit {
@@ -34,10 +46,7 @@ struct version_edit {
     uint64_t *removed; /* owned: table numbers */
     size_t removed_count;
     /* Tables that change place without being rewritten. */
-    struct {
-        uint64_t number;
-        struct table_place to;
-    } *moved; /* owned */
+    struct edit_move *moved; /* owned */
     size_t moved_count;
 
     uint64_t *segments_created; /* owned */
@@ -48,9 +57,9 @@ struct version_edit {
     size_t segment_ends_count;
 
     /* Counters: 0 leaves them as they are. */
-    uint64_t next_file;  /* numbers below are taken */
+    uint64_t next_file; /* numbers below are taken */
     uint64_t next_run;
-    uint64_t last_seq;   /* every version in tables is at or below */
+    uint64_t last_seq; /* every version in tables is at or below */
     struct watermark synced_through;
 };
 
@@ -70,9 +79,11 @@ adb_status version_edit_remove_segment(struct version_edit *e,
 adb_status version_edit_end_segment(struct version_edit *e,
                                     const struct wal_end *end) ADB_MUST_CHECK;
 
+/* Appends to out, which stays as it was on failure. */
 adb_status version_edit_encode(const struct version_edit *e,
                                struct buffer *out) ADB_MUST_CHECK;
-/* Into a zeroed edit; deinit it also after a failure. */
+/* Into a zeroed edit; deinit it also after a failure. The message does not
+   name the place: the caller knows it. */
 adb_status version_edit_decode(adb_slice payload,
                                struct version_edit *e) ADB_MUST_CHECK;
 

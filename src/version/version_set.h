@@ -18,7 +18,10 @@
 #ifndef VERSION_VERSION_SET_H
 #define VERSION_VERSION_SET_H
 
+#include "version/manifest.h"
 #include "version/version.h"
+
+struct version_set;
 
 struct version_set_options {
     struct env *env;
@@ -33,7 +36,7 @@ struct version_set_options {
     void *context;
 };
 
-/* State that recovery hands to the database. */
+/* State that recovery hands to the database. Valid until the set changes. */
 struct version_set_state {
     uint64_t *segments; /* live log segments, ascending; owned by the set */
     size_t segment_count;
@@ -46,7 +49,8 @@ struct version_set_state {
 /* Is there a database in the directory? ADB_OK yes; ADB_NOT_FOUND: nothing of
    ours there; ADB_CORRUPTION: tables, logs or manifests without CURRENT;
    ADB_NOT_A_DATABASE: path is no directory, or holds foreign files only and
-   is not empty. Changes nothing. */
+   is not empty. Changes nothing. What an interrupted version_set_create left
+   (a manifest that names nothing, nobody's writes) counts as nothing. */
 adb_status version_set_probe(struct env *env,
                              const char *directory) ADB_MUST_CHECK;
 
@@ -66,13 +70,20 @@ adb_status version_set_recover(const struct version_set_options *options,
 adb_status version_set_begin(struct version_set *s,
                              struct version_edit *edit) ADB_MUST_CHECK;
 
-/* Makes the edits durable as one step, in order, and installs the result. On
-   failure nothing changed; ADB_IO and ADB_NO_SPACE may be tried again. */
+/* Makes the edits durable as one step, in order, and installs the result. An
+   append that fails is tried once more in a new manifest. On failure nothing
+   changed in memory, and the call may be repeated:
+     ADB_IO, ADB_NO_SPACE, ADB_NO_MEMORY   nor on disk
+     ADB_UNKNOWN_OUTCOME  the edits may surface if the process or the power
+                          fails before a later call succeeds: files they name
+                          must stay (the sweep at the next open finds them)
+     ADB_INVALID          the edits do not fit the present state, or would
+                          break an invariant (version_check) */
 adb_status version_set_apply(struct version_set *s,
                              struct version_edit *const *edits,
                              size_t count) ADB_MUST_CHECK;
 
-/* A counted reference on the current version. */
+/* A counted reference on the current version. Waits for no I/O. */
 struct version *version_set_current(struct version_set *s);
 
 uint64_t version_set_new_file(struct version_set *s); /* never reused */
@@ -80,19 +91,24 @@ uint64_t version_set_new_run(struct version_set *s);
 /* The largest numbers handed out so far are saved with each edit. */
 
 /* Numbers of obsolete table files that nobody holds any more, for removal by
-   the caller (each returned once). Returns how many, at most max. */
+   the caller (each returned once), who also tells the file table to forget
+   them. Returns how many, at most max. */
 size_t version_set_take_obsolete(struct version_set *s, uint64_t *numbers,
                                  size_t max);
 
 /* Files of ours in the directory that no live state names (left by a crash):
-   tables, manifests, logs not in keep_segments, *.tmp. For the sweep at open.
-   Calls remove for each name. */
+   tables, manifests, logs, *.tmp. For the sweep at open: after
+   version_set_begin or version_set_create and before the first append to the
+   log. Later calls spare whatever may be in use, at worst everything. Calls
+   remove for each name. */
 adb_status version_set_sweep(struct version_set *s,
                              adb_status (*remove)(void *context,
                                                   const char *name),
                              void *context) ADB_MUST_CHECK;
 
-/* Clean close with what is known of the log. ends: of all live segments. */
+/* Clean close with what is known of the log. ends: of live segments (those
+   with segment 0 are skipped). After ADB_OK or a failure the set takes no
+   further edits. */
 adb_status version_set_close_cleanly(struct version_set *s,
                                      const struct wal_end *ends, size_t count,
                                      const struct watermark *synced_through,
@@ -104,13 +120,5 @@ struct version_set_stats {
     uint64_t manifest_number, manifest_bytes, edits, rolls;
 };
 void version_set_stats(struct version_set *s, struct version_set_stats *out);
-
-/* Walks a manifest for the dump tool and verification: calls visit for each
-   record. */
-adb_status manifest_walk(struct env *env, const char *path, uint64_t number,
-                         adb_status (*visit)(void *context, uint64_t offset,
-                                             const struct record *r,
-                                             const struct version_edit *edit),
-                         void *context) ADB_MUST_CHECK;
 
 #endif

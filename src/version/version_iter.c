@@ -1,0 +1,219 @@
+/*
+ * The iterator over one run: its tables one after the other, each opened when
+ * it is reached. A step inside a table costs one call and a copy of the entry;
+ * all versions of a user key stand in one table.
+ */
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "version/version.h"
+
+struct run_iter {
+    struct kv_iter base;
+    const struct version_run *run; /* of version */
+    struct version *version;       /* counted */
+    struct kv_iter *table;         /* owned; NULL: none open */
+    size_t index;                  /* of the open table */
+    unsigned flags;
+};
+
+static struct run_iter *run_iter(struct kv_iter *it)
+{
+    return CONTAINER_OF(it, struct run_iter, base);
+}
+
+static inline void copy_entry(struct kv_iter *it, const struct kv_iter *from)
+{
+    it->kind = from->kind;
+    it->seq = from->seq;
+    it->head = from->head;
+    it->key = from->key;
+    it->value = from->value;
+}
+
+static void fail(struct run_iter *r, adb_status status)
+{
+    kv_iter_fail(&r->base, status);
+}
+
+/* Makes `table` the iterator over table i, unless it is; false: failed. */
+static bool open_table(struct run_iter *r, size_t i)
+{
+    if (r->table && r->index == i)
+        return true;
+    kv_iter_close(r->table);
+    r->table = NULL;
+    struct sst_reader *reader;
+    adb_status status = version_table_reader(r->run->tables[i], &reader);
+    if (status == ADB_OK) {
+        r->table = sst_iter_new(reader, r->flags);
+        if (!r->table)
+            status = status_set(ADB_NO_MEMORY, "no memory for an iterator");
+    }
+    if (status != ADB_OK) {
+        fail(r, status);
+        return false;
+    }
+    r->index = i;
+    return true;
+}
+
+/* Takes over the table's entry. False: the table is at its end. */
+static bool take_entry(struct run_iter *r)
+{
+    if (likely(r->table->valid)) {
+        copy_entry(&r->base, r->table);
+        r->base.valid = true;
+        return true;
+    }
+    if (r->table->status == ADB_OK)
+        return false;
+    fail(r, kv_iter_status(r->table));
+    return true;
+}
+
+static void start(struct run_iter *r)
+{
+    r->base.valid = false;
+    r->base.status = ADB_OK;
+}
+
+/* From the first entry of table i on. */
+static void forward_from(struct run_iter *r, size_t i)
+{
+    for (; i < r->run->count && open_table(r, i); i++) {
+        r->table->ops->seek_first(r->table);
+        if (take_entry(r))
+            return;
+    }
+    kv_iter_end(&r->base);
+}
+
+/* From the last entry of table count - 1 backward. */
+static void backward_from(struct run_iter *r, size_t count)
+{
+    for (; count > 0 && open_table(r, count - 1); count--) {
+        r->table->ops->seek_last(r->table);
+        if (take_entry(r))
+            return;
+    }
+    kv_iter_end(&r->base);
+}
+
+static void run_seek_first(struct kv_iter *it)
+{
+    start(run_iter(it));
+    forward_from(run_iter(it), 0);
+}
+
+static void run_seek_last(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    start(r);
+    backward_from(r, r->run->count);
+}
+
+static void run_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
+{
+    struct run_iter *r = run_iter(it);
+    start(r);
+    size_t i = version_run_lower(r->run, key);
+    if (i == r->run->count || !open_table(r, i))
+        return;
+    r->table->ops->seek(r->table, key, seq);
+    if (!take_entry(r))
+        forward_from(r, i + 1);
+}
+
+static void run_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
+{
+    struct run_iter *r = run_iter(it);
+    start(r);
+    size_t i = version_run_lower(r->run, key);
+    if (i == r->run->count) {
+        backward_from(r, i);
+        return;
+    }
+    if (!open_table(r, i))
+        return;
+    r->table->ops->seek_before(r->table, key, seq);
+    if (!take_entry(r))
+        backward_from(r, i);
+}
+
+static void run_next(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    assert(it->valid);
+    r->table->ops->next(r->table);
+    if (likely(r->table->valid))
+        copy_entry(it, r->table);
+    else if (!take_entry(r))
+        forward_from(r, r->index + 1);
+}
+
+static void run_prev(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    assert(it->valid);
+    r->table->ops->prev(r->table);
+    if (likely(r->table->valid))
+        copy_entry(it, r->table);
+    else if (!take_entry(r))
+        backward_from(r, r->index);
+}
+
+static adb_status run_load(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    adb_status status = kv_iter_load(r->table);
+    if (status == ADB_OK)
+        it->value = r->table->value;
+    return status;
+}
+
+static adb_status run_read_value(struct kv_iter *it, uint64_t offset,
+                                 void *data, size_t size)
+{
+    struct kv_iter *table = run_iter(it)->table;
+    if (table->ops->read_value)
+        return table->ops->read_value(table, offset, data, size);
+    assert(table->value.data && offset + size <= table->value.size);
+    memcpy(data, (const uint8_t *)table->value.data + offset, size);
+    return ADB_OK;
+}
+
+static void run_close(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    kv_iter_close(r->table);
+    version_unref(r->version);
+    mem_free(it->error);
+    mem_free(r);
+}
+
+static const struct kv_iter_ops run_ops = {
+    .seek_first = run_seek_first,
+    .seek_last = run_seek_last,
+    .seek = run_seek,
+    .seek_before = run_seek_before,
+    .next = run_next,
+    .prev = run_prev,
+    .load = run_load,
+    .read_value = run_read_value,
+    .close = run_close,
+};
+
+struct kv_iter *version_run_iter(struct version *v, size_t run_index,
+                                 unsigned flags)
+{
+    assert(run_index < v->run_count);
+    struct run_iter *r = mem_zalloc(sizeof *r);
+    if (!r)
+        return NULL;
+    r->base.ops = &run_ops;
+    r->version = version_ref(v);
+    r->run = &v->runs[run_index];
+    r->flags = flags;
+    return &r->base;
+}
