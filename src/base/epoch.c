@@ -15,6 +15,7 @@ void epoch_init(struct epoch *e)
     for (int i = 0; i < 3; i++)
         e->retired[i] = NULL;
     e->retired_since_advance = 0;
+    e->freeing = 0;
 }
 
 static void free_list(struct epoch_node *node)
@@ -72,7 +73,8 @@ static bool all_current(struct epoch *e, uint64_t now)
     return true;
 }
 
-/* Advances by one if possible; returns what may be freed now. */
+/* Advances by one if possible; returns what may be freed now, to be handed to
+   free_detached. */
 static struct epoch_node *advance_locked(struct epoch *e)
 {
     uint64_t now = atomic_load(&e->global);
@@ -84,7 +86,18 @@ static struct epoch_node *advance_locked(struct epoch *e)
        reach. That list's place is the one now + 2 will use. */
     struct epoch_node *list = e->retired[(now + 2) % 3];
     e->retired[(now + 2) % 3] = NULL;
+    e->freeing += list != NULL;
     return list;
+}
+
+static void free_detached(struct epoch *e, struct epoch_node *list)
+{
+    if (!list)
+        return;
+    free_list(list);
+    mutex_lock(&e->lock);
+    e->freeing--;
+    mutex_unlock(&e->lock);
 }
 
 void epoch_retire(struct epoch *e, struct epoch_node *node,
@@ -99,7 +112,7 @@ void epoch_retire(struct epoch *e, struct epoch_node *node,
     if (++e->retired_since_advance >= 32)
         list = advance_locked(e);
     mutex_unlock(&e->lock);
-    free_list(list);
+    free_detached(e, list);
 }
 
 void epoch_collect(struct epoch *e)
@@ -107,7 +120,7 @@ void epoch_collect(struct epoch *e)
     mutex_lock(&e->lock);
     struct epoch_node *list = advance_locked(e);
     mutex_unlock(&e->lock);
-    free_list(list);
+    free_detached(e, list);
 }
 
 void epoch_barrier(struct epoch *e)
@@ -118,5 +131,14 @@ void epoch_barrier(struct epoch *e)
         epoch_collect(e);
         if (atomic_load(&e->global) == before)
             thread_yield();
+    }
+    /* Another thread may have taken them off the lists and not yet be done. */
+    for (;;) {
+        mutex_lock(&e->lock);
+        unsigned freeing = e->freeing;
+        mutex_unlock(&e->lock);
+        if (freeing == 0)
+            return;
+        thread_yield();
     }
 }

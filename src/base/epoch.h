@@ -38,6 +38,7 @@ struct epoch {
     struct mutex lock;                    /* guards the lists */
     struct epoch_node *retired[3];        /* by epoch modulo 3 */
     uint64_t retired_since_advance;
+    unsigned freeing; /* threads that free what they took off the lists */
 };
 
 /* Must lie at 64-byte alignment (mem_aligned_alloc). */
@@ -63,7 +64,7 @@ void epoch_retire(struct epoch *e, struct epoch_node *node,
 void epoch_collect(struct epoch *e);
 
 /* Waits until everything retired before the call has been freed. Must not be
-   called inside an epoch. */
+   called inside an epoch nor by a free. */
 void epoch_barrier(struct epoch *e);
 
 #endif

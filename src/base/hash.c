@@ -2,6 +2,8 @@
 
 #include <xxhash.h>
 
+#include "base/alloc.h"
+
 uint64_t hash_key(const void *data, size_t size)
 {
     return XXH3_64bits(data, size);
@@ -30,7 +32,8 @@ uint64_t checksum_bound(const void *data, size_t size, uint64_t file_number,
 
 int checksum_stream_init(struct checksum_stream *s)
 {
-    s->state = XXH3_createState();
+    /* Only the hash library knows the size and alignment of its state. */
+    s->state = mem_must_fail(sizeof *s) ? NULL : XXH3_createState();
     if (!s->state)
         return -1;
     XXH3_64bits_reset(s->state);
@@ -51,7 +54,8 @@ uint64_t checksum_stream_value(const struct checksum_stream *s)
 int checksum_stream_init_bound(struct checksum_stream *s, uint64_t file_number,
                                uint64_t offset)
 {
-    s->state = XXH3_createState();
+    /* Only the hash library knows the size and alignment of its state. */
+    s->state = mem_must_fail(sizeof *s) ? NULL : XXH3_createState();
     if (!s->state)
         return -1;
     XXH3_64bits_reset_withSeed(s->state, place_seed(file_number, offset));
