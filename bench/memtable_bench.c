@@ -25,8 +25,7 @@ static double cpu_ns(void)
 
 static void report(const char *name, double start, uint64_t operations)
 {
-    printf("%-22s %8.1f ns\n", name,
-           (cpu_ns() - start) / (double)operations);
+    printf("%-22s %8.1f ns\n", name, (cpu_ns() - start) / (double)operations);
 }
 
 static void fail(const char *what)
@@ -51,10 +50,12 @@ static void ascending_key(uint8_t *key, uint64_t i)
 static void insert(struct bench *b, const uint8_t *key)
 {
     static const uint8_t value[VALUE] = "value";
-    struct memtable_write w = {
-        .key = slice_of(key, KEY), .hash = hash_key(key, KEY),
-        .seq = ++b->seq, .kind = KV_PUT, .value = slice_of(value, VALUE),
-        .in_place = true};
+    struct memtable_write w = {.key = slice_of(key, KEY),
+                               .hash = hash_key(key, KEY),
+                               .seq = ++b->seq,
+                               .kind = KV_PUT,
+                               .value = slice_of(value, VALUE),
+                               .in_place = true};
     if (memtable_put(b->m, &w) != ADB_OK)
         fail("put");
 }
@@ -92,23 +93,25 @@ static void bench_random(struct bench *b)
 /* seed 1: the keys that are there, in another order than inserted. */
 static void bench_get(struct bench *b, const char *name, uint64_t seed)
 {
-    uint8_t (*keys)[KEY] = malloc(b->entries * KEY);
+    uint8_t(*keys)[KEY] = malloc(b->entries * KEY);
     uint8_t scratch[MEMTABLE_INLINE_MAX];
     struct memtable_hit hit;
-    struct random r;
+    struct random r, order;
     uint64_t hits = 0;
     if (!keys)
         fail("no memory");
     random_seed(&r, seed);
-    for (uint64_t i = 0; i < b->entries; i++)
-        random_key(keys[i], &r);
-    double start = cpu_ns();
-    for (uint64_t i = 0, at = 0; i < b->entries; i++) {
-        at = (at + 514229) % b->entries;
-        hits += memtable_get(b->m, slice_of(keys[at], KEY),
-                             hash_key(keys[at], KEY), b->seq, false, scratch,
-                             &hit);
+    random_seed(&order, 99);
+    for (uint64_t i = 0; i < b->entries; i++) {
+        uint64_t other = random_below(&order, i + 1);
+        memcpy(keys[i], keys[other], KEY);
+        random_key(keys[other], &r);
     }
+    double start = cpu_ns();
+    for (uint64_t i = 0; i < b->entries; i++)
+        hits +=
+            memtable_get(b->m, slice_of(keys[i], KEY), hash_key(keys[i], KEY),
+                         b->seq, false, scratch, &hit);
     report(name, start, b->entries);
     if (hits != (seed == 1 ? b->entries : 0))
         fail("wrong hits");
@@ -159,7 +162,7 @@ static void bench_scan(struct bench *b, bool backward)
 static void bench_sequential(struct bench *b)
 {
     uint64_t limit = b->entries;
-    uint8_t (*keys)[KEY] = malloc(limit * KEY);
+    uint8_t(*keys)[KEY] = malloc(limit * KEY);
     if (!keys)
         fail("no memory");
     fresh(b);

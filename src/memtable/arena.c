@@ -57,14 +57,14 @@ void arena_reset(struct arena *a)
 
 void arena_charge(struct arena *a, uint64_t used)
 {
-    uint64_t target = (used + a->charge_units - 1) / a->charge_units *
-                      a->charge_units;
+    uint64_t target =
+        (used + a->charge_units - 1) / a->charge_units * a->charge_units;
     target = MIN_OF(target, a->capacity);
     uint64_t charged = atomic_load_explicit(&a->charged, memory_order_relaxed);
     while (charged < target) {
-        if (atomic_compare_exchange_weak_explicit(
-                &a->charged, &charged, target, memory_order_relaxed,
-                memory_order_relaxed)) {
+        if (atomic_compare_exchange_weak_explicit(&a->charged, &charged, target,
+                                                  memory_order_relaxed,
+                                                  memory_order_relaxed)) {
             ledger_add(a->ledger, a->row,
                        (int64_t)((target - charged) * ARENA_UNIT));
             return;

@@ -29,16 +29,16 @@ struct arena {
     /* Immutable. */
     uint8_t *base;
     size_t reserved_bytes;
-    size_t soft_bytes;      /* what the creator asked for */
+    size_t soft_bytes; /* what the creator asked for */
     size_t filter_bytes;
-    uint64_t capacity;      /* units */
-    uint64_t charge_units;  /* the ledger's grain */
-    struct ledger *ledger;  /* borrowed */
+    uint64_t capacity;     /* units */
+    uint64_t charge_units; /* the ledger's grain */
+    struct ledger *ledger; /* borrowed */
     enum ledger_row row;
     bool pooled;
-    struct arena *next;     /* guarded by the pool's lock */
+    struct arena *next; /* guarded by the pool's lock */
     /* Atomic. */
-    _Alignas(64) _Atomic uint64_t used;    /* units handed out */
+    _Alignas(64) _Atomic uint64_t used; /* units handed out */
     _Atomic uint64_t charged; /* units entered in the ledger: those touched in
                                  any life of this arena */
 };
@@ -62,9 +62,8 @@ static inline uint32_t arena_alloc(struct arena *a, size_t bytes)
     do {
         if (unlikely(units > a->capacity - at))
             return 0;
-    } while (!atomic_compare_exchange_weak_explicit(&a->used, &at, at + units,
-                                                    memory_order_relaxed,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(
+        &a->used, &at, at + units, memory_order_relaxed, memory_order_relaxed));
     if (unlikely(at + units >
                  atomic_load_explicit(&a->charged, memory_order_relaxed)))
         arena_charge(a, at + units);

@@ -21,8 +21,7 @@ static struct node *root_enter(const struct btree *t, uint64_t *version)
 }
 
 static unsigned turn_child(const struct btree *t, const struct node *n,
-                           uint32_t meta, const struct probe *p,
-                           enum turn turn)
+                           uint32_t meta, const struct probe *p, enum turn turn)
 {
     uint32_t equal;
     if (turn == TURN_FIRST)
@@ -139,12 +138,18 @@ void btree_leaf_next(const struct btree *t, struct btree_leaf *leaf)
     do {
         version = node_version(n);
     } while (!leaf_copy(n, version, leaf));
-    if (leaf->next) {
-        const char *next = (const char *)node_at(t, leaf->next);
-        __builtin_prefetch(next);
-        for (size_t i = offsetof(struct node, slot); i < LEAF_BYTES; i += 64)
-            __builtin_prefetch(next + i);
-    }
+    if (leaf->next)
+        node_prefetch(node_at(t, leaf->next));
+}
+
+void btree_prefetch_next(const struct btree *t, const struct btree_leaf *leaf,
+                         unsigned at)
+{
+    if (!leaf->next)
+        return;
+    const struct node *n = node_at(t, leaf->next);
+    if (at < meta_count(LOAD(n->meta)))
+        record_prefetch(record_at(t->base, LOAD(n->slot[at])));
 }
 
 double btree_rank(const struct btree *t, adb_slice key)
@@ -218,8 +223,8 @@ static void node_grow_prefix(struct btree *t, struct node *n)
     unsigned count = meta_count(meta);
     if (count < 2 || (LOAD(n->head[0]) ^ LOAD(n->head[count - 1])) >> 16)
         return;
-    size_t common = slice_common_prefix(slot_key(t, n, 0),
-                                        slot_key(t, n, count - 1));
+    size_t common =
+        slice_common_prefix(slot_key(t, n, 0), slot_key(t, n, count - 1));
     common = MIN_OF(common, (size_t)PREFIX_MAX);
     if (common >= meta_prefix(meta) + 2)
         node_set_prefix(t, n, common);
@@ -235,8 +240,7 @@ static void node_insert(struct btree *t, struct node *n, unsigned at,
     unsigned count = meta_count(meta);
     size_t prefix = meta_prefix(meta);
     if (prefix && prefix_compare(t, n, prefix, &p) != 0) {
-        prefix = MIN_OF(prefix,
-                        slice_common_prefix(slot_key(t, n, 0), p.key));
+        prefix = MIN_OF(prefix, slice_common_prefix(slot_key(t, n, 0), p.key));
         node_set_prefix(t, n, prefix);
     }
     for (unsigned i = count; i > at; i--) {
@@ -327,8 +331,7 @@ static void split_slots(struct node *n, struct node *right, unsigned from)
     }
     atomic_init(&right->prefix[0], LOAD(n->prefix[0]));
     atomic_init(&right->prefix[1], LOAD(n->prefix[1]));
-    atomic_init(&right->meta,
-                meta_make(count - from, meta_prefix(meta), meta));
+    atomic_init(&right->meta, meta_make(count - from, meta_prefix(meta), meta));
 }
 
 static enum outcome split_inner(struct btree *t, struct step *s)

@@ -40,11 +40,12 @@ enum {
 };
 
 struct btree {
-    struct arena *arena; /* borrowed, immutable */
-    uint8_t *base;       /* the arena's */
+    struct arena *arena;                /* borrowed, immutable */
+    uint8_t *base;                      /* the arena's */
     _Alignas(64) _Atomic uint32_t root; /* changes under the old root's lock */
-    _Atomic uint32_t rightmost; /* a hint: the leaf where ascending inserts go */
-    _Atomic uint32_t height;    /* 1: the root is a leaf */
+    _Atomic uint32_t
+        rightmost;           /* a hint: the leaf where ascending inserts go */
+    _Atomic uint32_t height; /* 1: the root is a leaf */
 };
 
 /* False: the arena is too small for a root. */
@@ -80,6 +81,10 @@ unsigned btree_leaf_before(const struct btree *t, adb_slice key,
 /* Replaces the copy by that of leaf->next, which must not be 0. What was
    inserted since between the two copies may be missed. */
 void btree_leaf_next(const struct btree *t, struct btree_leaf *leaf);
+
+/* Asks for record `at` of the leaf after this one, as far as known. */
+void btree_prefetch_next(const struct btree *t, const struct btree_leaf *leaf,
+                         unsigned at);
 
 /* Roughly the part of the records that lies below key, 0 to 1. */
 double btree_rank(const struct btree *t, adb_slice key);

@@ -38,7 +38,7 @@ struct node {
 enum { LEAF_BYTES = offsetof(struct node, child) };
 _Static_assert(LEAF_BYTES == 544, "leaf layout");
 
-#define LOAD(place)  atomic_load_explicit(&(place), memory_order_acquire)
+#define LOAD(place) atomic_load_explicit(&(place), memory_order_acquire)
 #define STORE(place, value)                                                    \
     atomic_store_explicit(&(place), (value), memory_order_release)
 
@@ -99,12 +99,12 @@ static inline bool node_unchanged(const struct node *n, uint64_t version)
     return atomic_load_explicit(&n->version, memory_order_relaxed) == version;
 }
 
-/* Asks for the header and the heads of a node about to be searched: their
-   misses then overlap instead of following the binary search. */
+/* Asks for a node about to be searched: the misses then overlap instead of
+   following the binary search. */
 static inline void node_prefetch(const struct node *n)
 {
     const char *p = (const char *)n;
-    for (size_t i = 0; i < offsetof(struct node, slot); i += 64)
+    for (size_t i = 0; i < LEAF_BYTES; i += 64)
         __builtin_prefetch(p + i);
 }
 
@@ -127,8 +127,8 @@ static inline struct probe probe_of(adb_slice key)
 static inline uint32_t probe_head(const struct probe *p, size_t prefix)
 {
     if (likely(prefix <= 12)) {
-        unsigned __int128 both = (unsigned __int128)p->word[0] << 64 |
-                                 p->word[1];
+        unsigned __int128 both =
+            (unsigned __int128)p->word[0] << 64 | p->word[1];
         return (uint32_t)(both << (8 * prefix) >> 96);
     }
     return key_head4((const uint8_t *)p->key.data + prefix,
@@ -178,14 +178,14 @@ static inline int prefix_compare(const struct btree *t, const struct node *n,
     return p->key.size < prefix ? -1 : 0;
 }
 
-/* The number of heads below h. */
+/* The number of heads below h. Without a branch: its outcome is a coin's. */
 static inline unsigned heads_below(const struct node *n, unsigned count,
                                    uint32_t h)
 {
     const _Atomic uint32_t *base = n->head;
     while (count > 1) {
         unsigned half = count / 2;
-        base += LOAD(base[half - 1]) < h ? half : 0;
+        base += half & (0u - (LOAD(base[half - 1]) < h));
         count -= half;
     }
     return (unsigned)(base - n->head) + (LOAD(*base) < h);
@@ -217,6 +217,7 @@ static inline unsigned node_search(const struct btree *t, const struct node *n,
         uint32_t offset = LOAD(n->slot[middle]);
         struct record *r = record_at(t->base, offset);
         __builtin_prefetch((const char *)r + 64);
+        __builtin_prefetch((const char *)r + 128);
         int order = slice_compare(record_key(r), p->key);
         if (order == 0) {
             *equal = offset;

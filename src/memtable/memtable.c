@@ -39,8 +39,8 @@ struct memtable *memtable_ref(struct memtable *m)
 
 void memtable_unref(struct memtable *m)
 {
-    if (!m || atomic_fetch_sub_explicit(&m->references, 1,
-                                        memory_order_acq_rel) != 1)
+    if (!m ||
+        atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) != 1)
         return;
     memtable_pool_give(m->pool, m->arena);
     mem_free(m);
@@ -53,8 +53,8 @@ size_t memtable_worst_case(uint64_t count, uint64_t key_bytes,
 {
     uint64_t each = sizeof(struct record) + sizeof(struct version_block) +
                     2 * (ARENA_UNIT - 1) + BTREE_NODE_SHARE;
-    uint64_t slack = MIN_OF(value_bytes / VERSION_SLACK_PART,
-                            count * VERSION_SLACK_MAX);
+    uint64_t slack =
+        MIN_OF(value_bytes / VERSION_SLACK_PART, count * VERSION_SLACK_MAX);
     return (size_t)(count * each + key_bytes + value_bytes + slack);
 }
 

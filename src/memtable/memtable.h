@@ -77,8 +77,8 @@ struct memtable_write {
    asked. Of writes racing on one key the highest sequence ends on top, and all
    stay visible to the sequences between. The same sequence on the same key
    twice is the same write and is ignored. */
-adb_status memtable_put(struct memtable *m, const struct memtable_write *w)
-    ADB_MUST_CHECK;
+adb_status memtable_put(struct memtable *m,
+                        const struct memtable_write *w) ADB_MUST_CHECK;
 
 struct memtable_hit {
     enum kv_kind kind;
@@ -103,12 +103,12 @@ struct kv_iter *memtable_iter_new(struct memtable *m, uint64_t read_seq,
                                   bool all_versions);
 
 struct memtable_stats {
-    uint64_t keys;       /* distinct */
-    uint64_t versions;   /* reachable, chained ones included */
-    uint64_t data_bytes; /* key and value bytes of the newest versions */
-    uint64_t arena_used; /* bytes of the arena handed out: what the flush
-                            threshold is compared with; 0 when empty */
-    uint64_t in_place;   /* writes that replaced the version on top */
+    uint64_t keys;             /* distinct */
+    uint64_t versions;         /* reachable, chained ones included */
+    uint64_t data_bytes;       /* key and value bytes of the newest versions */
+    uint64_t arena_used;       /* bytes of the arena handed out: what the flush
+                                  threshold is compared with; 0 when empty */
+    uint64_t in_place;         /* writes that replaced the version on top */
     uint64_t min_seq, max_seq; /* of all writes; 0 when none */
     unsigned height;
 };

@@ -72,8 +72,7 @@ static const char *node_shape_fault(const struct tree_check *c,
 static adb_status leaf_check(struct tree_check *c, uint32_t offset)
 {
     const struct node *n = node_at(c->tree, offset);
-    if (c->last_leaf &&
-        LOAD(node_at(c->tree, c->last_leaf)->next) != offset)
+    if (c->last_leaf && LOAD(node_at(c->tree, c->last_leaf)->next) != offset)
         return broken("leaf not linked to the next", c->last_leaf);
     c->last_leaf = offset;
     c->records += meta_count(LOAD(n->meta));
@@ -99,8 +98,7 @@ static adb_status node_check(struct tree_check *c, uint32_t offset,
             inner.low = slot_key(c->tree, n, i - 1);
         if (i < count)
             inner.high = slot_key(c->tree, n, i);
-        adb_status status =
-            node_check(c, LOAD(n->child[i]), depth + 1, inner);
+        adb_status status = node_check(c, LOAD(n->child[i]), depth + 1, inner);
         if (status != ADB_OK)
             return status;
     }
@@ -140,8 +138,7 @@ static adb_status chain_check(const struct memtable *m, uint32_t offset,
         return broken("record left locked", offset);
     if (!at)
         return broken("record without a version", offset);
-    if (!filter_may_contain(&m->filter,
-                            hash_key(r + 1, record_key_size(r))))
+    if (!filter_may_contain(&m->filter, hash_key(r + 1, record_key_size(r))))
         return broken("key missing in the filter", offset);
     sums->data_bytes +=
         record_key_size(r) + version_length(version_at(base, at));

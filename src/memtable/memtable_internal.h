@@ -13,7 +13,7 @@ struct memtable {
     struct memtable_pool *pool; /* borrowed; outlives us */
     struct arena *arena;        /* owned, goes back to the pool */
     struct filter filter;
-    size_t base_used;           /* arena_used of the empty memtable */
+    size_t base_used; /* arena_used of the empty memtable */
     struct btree tree;
     /* Atomic counters, relaxed: nothing is ordered by them. */
     _Alignas(64) _Atomic uint64_t keys;

@@ -9,15 +9,16 @@
 
 struct memtable_iter {
     struct kv_iter it;
-    struct memtable *m;    /* counted */
-    uint64_t read_seq;     /* KV_MAX_SEQ with all_versions */
+    struct memtable *m; /* counted */
+    uint64_t read_seq;  /* KV_MAX_SEQ with all_versions */
     bool all_versions;
-    unsigned at;           /* the record under the iterator, in leaf */
-    uint32_t version_at;   /* its version */
+    unsigned at;         /* the record under the iterator, in leaf */
+    uint32_t version_at; /* its version */
     struct btree_leaf leaf;
 };
 
-enum { PREFETCH_AHEAD = 10, PREFETCH_BYTES = 128 };
+/* Records lie anywhere in the arena, so their misses are started early. */
+enum { PREFETCH_AHEAD = 16 };
 
 static struct memtable_iter *self(struct kv_iter *it)
 {
@@ -84,18 +85,11 @@ static void stand_on(struct memtable_iter *i, const struct record *r,
     i->it.value = slice_of(version_value(r, v), version_length(v));
 }
 
-static void prefetch_record(const struct memtable_iter *i, unsigned at)
-{
-    const char *r = (const char *)leaf_record(i, at);
-    for (size_t line = 0; line < PREFETCH_BYTES; line += 64)
-        __builtin_prefetch(r + line);
-}
-
 static void prefetch_leaf(const struct memtable_iter *i, unsigned from)
 {
     unsigned to = MIN_OF(i->leaf.count, from + PREFETCH_AHEAD);
     for (unsigned at = from; at < to; at++)
-        prefetch_record(i, at);
+        record_prefetch(leaf_record(i, at));
 }
 
 /* To the first record at or after place `at` that has a version in view. */
@@ -103,8 +97,11 @@ static void forward(struct memtable_iter *i, unsigned at)
 {
     for (;;) {
         for (; at < i->leaf.count; at++) {
-            if (at + PREFETCH_AHEAD < i->leaf.count)
-                prefetch_record(i, at + PREFETCH_AHEAD);
+            unsigned ahead = at + PREFETCH_AHEAD;
+            if (ahead < i->leaf.count)
+                record_prefetch(leaf_record(i, ahead));
+            else
+                btree_prefetch_next(tree(i), &i->leaf, ahead - i->leaf.count);
             const struct record *r = leaf_record(i, at);
             uint32_t version = version_from(i, r, i->read_seq);
             if (version) {
@@ -118,7 +115,6 @@ static void forward(struct memtable_iter *i, unsigned at)
             return;
         }
         btree_leaf_next(tree(i), &i->leaf);
-        prefetch_leaf(i, 0);
         at = 0;
     }
 }
@@ -129,7 +125,7 @@ static void backward(struct memtable_iter *i, unsigned at)
     for (;;) {
         while (at-- > 0) {
             if (at >= PREFETCH_AHEAD)
-                prefetch_record(i, at - PREFETCH_AHEAD);
+                record_prefetch(leaf_record(i, at - PREFETCH_AHEAD));
             const struct record *r = leaf_record(i, at);
             uint32_t version = version_above(i, r, 0);
             if (version) {
@@ -211,9 +207,8 @@ static void iter_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
 static void iter_next(struct kv_iter *it)
 {
     struct memtable_iter *i = self(it);
-    uint32_t older = i->all_versions
-                         ? version_older(version_of(i, i->version_at))
-                         : 0;
+    uint32_t older =
+        i->all_versions ? version_older(version_of(i, i->version_at)) : 0;
     if (older)
         stand_on(i, leaf_record(i, i->at), older);
     else

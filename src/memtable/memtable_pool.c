@@ -3,18 +3,18 @@
 #include "memtable/memtable_internal.h"
 
 enum {
-    HUGE_FROM = 4 << 20,           /* arenas of at least two huge pages */
-    FILTER_PART = 64,              /* of the arena: 14 bits a 110-byte entry */
+    HUGE_FROM = 4 << 20, /* arenas of at least two huge pages */
+    FILTER_PART = 64,    /* of the arena: 14 bits a 110-byte entry */
     FILTER_MIN = 64,
     FILTER_OVERSIZE_MAX = 4 << 20, /* such a memtable holds few keys */
 };
 
 struct memtable_pool {
-    size_t arena_bytes;     /* immutable, as are the next two */
+    size_t arena_bytes; /* immutable, as are the next two */
     unsigned spares;
-    struct ledger *ledger;  /* borrowed; may be NULL */
-    struct mutex lock;      /* guards the rest */
-    struct arena *idle;     /* owned, linked by next */
+    struct ledger *ledger; /* borrowed; may be NULL */
+    struct mutex lock;     /* guards the rest */
+    struct arena *idle;    /* owned, linked by next */
     unsigned idle_count;
 };
 

@@ -15,10 +15,9 @@ static void count_add(_Atomic uint64_t *counter, uint64_t amount)
 static void count_sequence(struct memtable *m, uint64_t seq)
 {
     uint64_t seen = atomic_load_explicit(&m->max_seq, memory_order_relaxed);
-    while (seq > seen &&
-           !atomic_compare_exchange_weak_explicit(&m->max_seq, &seen, seq,
-                                                  memory_order_relaxed,
-                                                  memory_order_relaxed))
+    while (seq > seen && !atomic_compare_exchange_weak_explicit(
+                             &m->max_seq, &seen, seq, memory_order_relaxed,
+                             memory_order_relaxed))
         ;
     seen = atomic_load_explicit(&m->min_seq, memory_order_relaxed);
     while ((seen == 0 || seq < seen) &&
@@ -80,9 +79,9 @@ static uint32_t block_make(struct memtable *m, const struct memtable_write *w)
     bool large = value_is_large(w);
     if (w->in_place && !large)
         space = (space + MIN_OF(space / VERSION_SLACK_PART,
-                                (size_t)VERSION_SLACK_MAX)) & ~(size_t)7;
-    uint32_t at =
-        arena_alloc(m->arena, sizeof(struct version_block) + space);
+                                (size_t)VERSION_SLACK_MAX)) &
+                ~(size_t)7;
+    uint32_t at = arena_alloc(m->arena, sizeof(struct version_block) + space);
     if (!at)
         return 0;
     struct version_block *b = arena_at(m->tree.base, at);
@@ -151,9 +150,8 @@ static bool push(struct update *u, struct version *top, uint32_t top_at,
     struct version *v = update_version(u, u->block);
     atomic_init(&v->older, replace ? version_older(top) : top_at);
     if (replace) {
-        atomic_init(&v->trailer,
-                    trailer_make(u->write->seq, u->write->kind) |
-                        TRAILER_REPLACED);
+        atomic_init(&v->trailer, trailer_make(u->write->seq, u->write->kind) |
+                                     TRAILER_REPLACED);
         count_add(&u->m->in_place, 1);
     } else {
         count_add(&u->m->chained, 1);
@@ -226,7 +224,9 @@ adb_status memtable_put(struct memtable *m, const struct memtable_write *w)
         count_add(&m->keys, 1);
         count_add(&m->data_bytes, w->key.size + w->value.size);
     } else {
-        struct update u = {.m = m, .write = w, .block = k.block,
+        struct update u = {.m = m,
+                           .write = w,
+                           .block = k.block,
                            .record = record_at(m->tree.base, at)};
         u.trailer = record_lock(u.record);
         bool applied = update_apply(&u);

@@ -101,6 +101,12 @@ static inline struct version *version_at(const uint8_t *base, uint32_t offset)
 {
     return arena_at(base, offset);
 }
+/* Header and a short key. */
+static inline void record_prefetch(const struct record *r)
+{
+    __builtin_prefetch(r);
+    __builtin_prefetch((const char *)r + 40);
+}
 static inline uint32_t record_newest(const struct record *r)
 {
     return atomic_load_explicit(&r->newest, memory_order_acquire);

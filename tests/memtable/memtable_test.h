@@ -22,9 +22,9 @@ static inline uint64_t test_seed(void)
     const char *given = getenv("ADB_TEST_SEED");
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t seed = given ? strtoull(given, NULL, 0)
-                          : (uint64_t)now.tv_sec * 1000000007u +
-                                (uint64_t)now.tv_nsec;
+    uint64_t seed =
+        given ? strtoull(given, NULL, 0)
+              : (uint64_t)now.tv_sec * 1000000007u + (uint64_t)now.tv_nsec;
     printf("ADB_TEST_SEED=%llu\n", (unsigned long long)seed);
     return seed;
 }
@@ -33,8 +33,8 @@ static inline uint64_t test_seed(void)
 static inline void value_fill(uint8_t *p, size_t size, uint64_t seq)
 {
     for (size_t i = 0; i < size; i++)
-        p[i] = (uint8_t)(seq * 0x9E3779B97F4A7C15u >> (8 * (i % 8))) ^
-               (uint8_t)i;
+        p[i] =
+            (uint8_t)(seq * 0x9E3779B97F4A7C15u >> (8 * (i % 8))) ^ (uint8_t)i;
 }
 static inline bool value_is(adb_slice v, size_t size, uint64_t seq)
 {
@@ -42,8 +42,9 @@ static inline bool value_is(adb_slice v, size_t size, uint64_t seq)
     if (v.size != size)
         return false;
     for (size_t i = 0; i < size; i++)
-        if (p[i] != (uint8_t)((uint8_t)(seq * 0x9E3779B97F4A7C15u >>
-                                        (8 * (i % 8))) ^ (uint8_t)i))
+        if (p[i] !=
+            (uint8_t)((uint8_t)(seq * 0x9E3779B97F4A7C15u >> (8 * (i % 8))) ^
+                      (uint8_t)i))
             return false;
     return true;
 }

@@ -57,8 +57,8 @@ static void write_one(struct shared *s, uint64_t number, uint64_t random)
     uint64_t seq = atomic_fetch_add(&s->next_seq, 1);
     size_t size = size_of(seq);
     value_fill(value, size, seq);
-    struct memtable_write w = write_of(key_of(name, number), seq, KV_PUT,
-                                       slice_of(value, size));
+    struct memtable_write w =
+        write_of(key_of(name, number), seq, KV_PUT, slice_of(value, size));
     w.keep_seq = s->keep_seq;
     w.in_place = random % 16 != 0;
     if (random % 64 == 1) {
@@ -99,8 +99,7 @@ static void *run_reader(void *argument)
     uint64_t *seen = calloc(KEYS, sizeof *seen);
     random_seed(&r, w->seed);
     while (!atomic_load(&s->stop)) {
-        uint64_t n = random_next(&r) % 16 < s->hot ? 0
-                                                   : random_below(&r, KEYS);
+        uint64_t n = random_next(&r) % 16 < s->hot ? 0 : random_below(&r, KEYS);
         adb_slice key = key_of(name, n);
         bool found = get(s->m, key, KV_MAX_SEQ, false, scratch, &hit);
         if (found ? hit.seq < seen[n] || !hit_sound(&hit) : seen[n] != 0)
@@ -248,10 +247,11 @@ static void race(bool ascending)
     struct memtable_stats stats;
     assert_int_equal(memtable_new(pool, 0, &m), ADB_OK);
     for (unsigned i = 0; i < RACERS; i++) {
-        racers[i] = (struct racing){
-            .m = m, .first_seq = i + 1, .ascending = ascending};
-        assert_int_equal(thread_start(&racers[i].thread, "racer", run_racer,
-                                      &racers[i]), ADB_OK);
+        racers[i] =
+            (struct racing){.m = m, .first_seq = i + 1, .ascending = ascending};
+        assert_int_equal(
+            thread_start(&racers[i].thread, "racer", run_racer, &racers[i]),
+            ADB_OK);
     }
     for (unsigned i = 0; i < RACERS; i++)
         thread_join(&racers[i].thread);

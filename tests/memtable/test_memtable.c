@@ -246,8 +246,8 @@ static void test_boundary_sizes(void **state)
         uint8_t name[2] = {(uint8_t)(size >> 8), (uint8_t)size};
         struct memtable_hit hit;
         value_fill(bytes, size, ++seq);
-        struct memtable_write w = write_of(slice_of(name, 2), seq, KV_PUT,
-                                           slice_of(bytes, size));
+        struct memtable_write w =
+            write_of(slice_of(name, 2), seq, KV_PUT, slice_of(bytes, size));
         assert_int_equal(memtable_put(f->m, &w), ADB_OK);
         assert_true(get(f->m, w.key, seq, false, scratch, &hit));
         assert_true(value_is(hit.value, size, seq));
@@ -268,16 +268,16 @@ static void test_keys_of_all_sizes(void **state)
     enum { SIZES = sizeof sizes / sizeof *sizes };
     struct memtable_hit hit;
     for (unsigned i = SIZES; i-- > 0;) { /* zeros: all heads tie */
-        struct memtable_write w = write_of(slice_of(key, sizes[i]), i + 1,
-                                           KV_PUT, slice_of("v", 1));
+        struct memtable_write w =
+            write_of(slice_of(key, sizes[i]), i + 1, KV_PUT, slice_of("v", 1));
         assert_int_equal(memtable_put(f->m, &w), ADB_OK);
     }
     for (unsigned i = 0; i < SIZES; i++) {
-        assert_true(get(f->m, slice_of(key, sizes[i]), 99, false, scratch,
-                        &hit));
+        assert_true(
+            get(f->m, slice_of(key, sizes[i]), 99, false, scratch, &hit));
         assert_int_equal(hit.seq, i + 1);
-        assert_false(get(f->m, slice_of(key, sizes[i] + 100), 99, false,
-                         scratch, &hit));
+        assert_false(
+            get(f->m, slice_of(key, sizes[i] + 100), 99, false, scratch, &hit));
     }
     check(f->m);
     struct kv_iter *it = memtable_iter_new(f->m, 99, false);
@@ -301,8 +301,8 @@ static void test_exhaustion(void **state)
     for (;;) {
         bool room = memtable_has_room(f->m, one);
         key[0] = random_next(&rng);
-        struct memtable_write w = write_of(slice_of(key, 16), ++seq, KV_PUT,
-                                           slice_of(value, 100));
+        struct memtable_write w =
+            write_of(slice_of(key, 16), ++seq, KV_PUT, slice_of(value, 100));
         adb_status status = memtable_put(f->m, &w);
         if (room)
             assert_int_equal(status, ADB_OK);
@@ -331,8 +331,8 @@ static void test_oversize(void **state)
     value_fill(bytes, size, 1);
     assert_int_equal(memtable_new(f->pool, need, &m), ADB_OK);
     assert_true(memtable_has_room(m, need));
-    struct memtable_write w = write_of(slice_of_string("big"), 1, KV_PUT,
-                                       slice_of(bytes, size));
+    struct memtable_write w =
+        write_of(slice_of_string("big"), 1, KV_PUT, slice_of(bytes, size));
     assert_int_equal(memtable_put(m, &w), ADB_OK);
     assert_true(ledger_row(&ledger, LEDGER_OVERSIZE) >= (int64_t)size);
     assert_true(get(m, w.key, 1, false, scratch, &hit));
@@ -370,14 +370,15 @@ static void test_approximate_size(void **state)
         put(m, key, i + 1, "0123456789012345678901234567890123456789",
             (struct put_how){0});
     }
-    uint64_t all = memtable_approximate_size(m, slice_of("", 0),
-                                             slice_of(NULL, 0));
+    uint64_t all =
+        memtable_approximate_size(m, slice_of("", 0), slice_of(NULL, 0));
     uint64_t third = memtable_approximate_size(m, slice_of_string("001000"),
                                                slice_of_string("003000"));
     assert_true(all <= memtable_used(m) && all > memtable_used(m) / 2);
     assert_true(third > all / 4 && third < all / 2);
     assert_int_equal(memtable_approximate_size(m, slice_of_string("4"),
-                                               slice_of_string("4")), 0);
+                                               slice_of_string("4")),
+                     0);
 }
 
 static int fail_all(void *context, size_t size)
