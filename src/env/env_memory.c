@@ -119,6 +119,17 @@ static int check_replace(const struct inode *from, const struct inode *to)
     return to->live.count ? ENOTEMPTY : 0;
 }
 
+static bool lies_within(const struct inode *inode,
+                        const struct inode *directory)
+{
+    if (inode == directory)
+        return true;
+    for (size_t i = 0; i < directory->live.count; i++)
+        if (lies_within(inode, directory->live.list[i].inode))
+            return true;
+    return false;
+}
+
 static int rename_place(struct memory_disk *d, struct place *from,
                         struct place *to)
 {
@@ -126,6 +137,8 @@ static int rename_place(struct memory_disk *d, struct place *from,
         return EBUSY;
     if (from->inode == to->inode)
         return 0;
+    if (lies_within(to->directory, from->inode))
+        return EINVAL;
     int error = check_replace(from->inode, to->inode);
     if (error)
         return error;
@@ -146,9 +159,11 @@ static adb_status memory_rename(struct env *e, const char *from,
     struct memory_disk *d = disk_of(e);
     struct place old, new;
     mutex_lock(&d->lock);
-    int error = find_existing(d, from, &old);
+    int error = find_place(d, from, &old);
     if (!error)
         error = find_place(d, to, &new);
+    if (!error && !old.inode)
+        error = ENOENT;
     if (!error)
         error = rename_place(d, &old, &new);
     mutex_unlock(&d->lock);
@@ -293,6 +308,8 @@ static adb_status memory_write(struct env_file *file, uint64_t offset,
                                const void *data, size_t size)
 {
     struct memory_file *f = file_of(file);
+    if (size == 0)
+        return ADB_OK;
     mutex_lock(&f->disk->lock);
     int error = f->writable ? file_write(f->disk, f->inode, offset, data, size)
                             : EBADF;

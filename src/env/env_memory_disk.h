@@ -81,6 +81,8 @@ struct inode {
     unsigned links;   /* live names */
     unsigned holds;   /* durable names and pending operations */
     unsigned handles; /* open files, maps and locks */
+    /* Of the holds, pending operations on names in this directory. */
+    unsigned uses;
 
     /* files */
     uint64_t size;

@@ -190,8 +190,11 @@ void operation_add(struct memory_disk *d, enum name_operation_kind kind,
     };
     inode->holds++;
     directory->holds++;
-    if (to_directory)
+    directory->uses++;
+    if (to_directory) {
         to_directory->holds++;
+        to_directory->uses++;
+    }
 }
 
 static void link_name(struct memory_disk *d, struct names *names,
@@ -252,13 +255,17 @@ static void operation_free(struct memory_disk *d, struct name_operation *o)
     disk_free(o->name);
     disk_free(o->to_name);
     inode_release(d, o->inode);
-    if (o->to_directory)
+    if (o->to_directory) {
+        o->to_directory->uses--;
         inode_release(d, o->to_directory);
+    }
+    o->directory->uses--;
     inode_release(d, o->directory);
 }
 
-/* Makes the operations with commit[i] durable and takes them off the list. */
-static void commit_operations(struct memory_disk *d, const bool *commit)
+/* Makes the operations with commit[i] durable and takes them off the list;
+   false: there are none. */
+static bool commit_operations(struct memory_disk *d, const bool *commit)
 {
     size_t kept = 0, count = d->operation_count;
     for (size_t i = 0; i < count; i++) {
@@ -273,6 +280,7 @@ static void commit_operations(struct memory_disk *d, const bool *commit)
         operation_free(d, &o);
     }
     d->operation_count = kept;
+    return kept < count;
 }
 
 static void commit_first(struct memory_disk *d, size_t count)
@@ -283,18 +291,40 @@ static void commit_first(struct memory_disk *d, size_t count)
     disk_free(commit);
 }
 
+/* A directory that is durably gone: its names concern nobody any more. */
+static bool is_gone(const struct inode *directory)
+{
+    return directory->links == 0 && directory->handles == 0 &&
+           directory->holds == directory->uses;
+}
+
+/* What happened before to a name of a committed operation goes with it: applied
+   later it would undo the newer one. */
+static void commit_earlier(const struct memory_disk *d, bool *commit)
+{
+    for (size_t i = d->operation_count; i-- > 0;)
+        for (size_t j = i + 1; j < d->operation_count && !commit[i]; j++)
+            commit[i] = commit[j] && operation_touches(&d->operations[j],
+                                                       &d->operations[i]);
+}
+
 /* Strict: what concerns this directory; a rename across two of them when both
    were synced. */
 static void commit_directory(struct memory_disk *d, struct inode *directory)
 {
-    bool *commit = disk_alloc(d->operation_count);
-    for (size_t i = 0; i < d->operation_count; i++) {
-        struct name_operation *o = &d->operations[i];
-        o->synced |= o->directory == directory;
-        o->to_synced |= !o->to_directory || o->to_directory == directory;
-        commit[i] = o->synced && o->to_synced;
-    }
-    commit_operations(d, commit);
+    bool *commit = disk_alloc(d->operation_count), committed;
+    do {
+        for (size_t i = 0; i < d->operation_count; i++) {
+            struct name_operation *o = &d->operations[i];
+            struct inode *to = o->to_directory;
+            o->synced |= o->directory == directory || is_gone(o->directory);
+            o->to_synced |= !to || to == directory || is_gone(to);
+            commit[i] = o->synced && o->to_synced;
+        }
+        commit_earlier(d, commit);
+        committed = commit_operations(d, commit);
+        /* That may have been the end of another directory. */
+    } while (committed);
     disk_free(commit);
 }
 

@@ -337,6 +337,11 @@ static const struct row strict_rows[] = {
      "a= d/|d/ d/a=", NULL},
     {"mkdir d; create a; syncdir .; rename a d/a; syncdir d; syncdir .",
      "d/ d/a=", NULL},
+    /* A synced change of a name brings what happened to it before. */
+    {"mkdir d; create d/a; syncdir d; syncdir .; rename d/a b; unlink b; "
+     "syncdir .; syncdir d", "d/", NULL},
+    {"mkdir d; syncdir .; create d/a; unlink d/a; rmdir d; syncdir .", "",
+     NULL},
 };
 
 static const struct row ordered_rows[] = {
