@@ -14,7 +14,8 @@
 enum { STATUS_MESSAGE_MAX = 1024 };
 
 /* Records the message for this thread and returns code. errno is preserved. */
-adb_status status_set(adb_status code, const char *format, ...) ADB_PRINTF(2, 3);
+adb_status status_set(adb_status code, const char *format, ...)
+    ADB_PRINTF(2, 3);
 
 /* Like status_set with ": strerror(error)" appended; picks ADB_NO_SPACE for
    ENOSPC/EDQUOT, ADB_NO_MEMORY for ENOMEM, else ADB_IO. */
