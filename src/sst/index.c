@@ -3,7 +3,12 @@
 
 #include <assert.h>
 
-enum { HEADER = 16, RECORD_MIN = 3 /* three one-byte varints */ };
+enum {
+    HEADER = 16,
+    RECORD_MIN = 3, /* three one-byte varints */
+    GROUP = 8,      /* heads in a line of LINE bytes */
+    LINE = 64
+};
 
 /* ---- decoding ---- */
 
@@ -26,12 +31,60 @@ static bool read_header(const uint8_t *raw, size_t size, uint32_t *count,
     return *count <= (size - HEADER - *prefix_size) / RECORD_MIN;
 }
 
+/* Heads of a level, filled up to whole groups. */
+static size_t padded(size_t heads)
+{
+    return (heads + GROUP - 1) & ~(size_t)(GROUP - 1);
+}
+
 size_t sst_index_memory(const uint8_t *raw, size_t size)
 {
     uint32_t count, prefix_size;
     if (!read_header(raw, size, &count, &prefix_size))
         return 0;
-    return count * (sizeof(struct sst_index_block) + sizeof(uint64_t));
+    size_t heads = 0, level = count;
+    for (; level > GROUP; level = padded(level) / GROUP)
+        heads += padded(level);
+    heads += GROUP;
+    /* A line's less one word, since memory may begin between lines. */
+    return count * sizeof(struct sst_index_block) +
+           (heads + GROUP - 1) * sizeof(uint64_t);
+}
+
+/* Lays out where levels lie in memory; returns the place behind them. */
+static void *place_levels(void *memory, struct sst_index *index,
+                          uint64_t *levels[SST_INDEX_LEVELS])
+{
+    uint64_t *at =
+        (uint64_t *)(((uintptr_t)memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
+    size_t heads = index->count;
+
+    for (index->top_level = 0;; index->top_level++) {
+        levels[index->top_level] = at;
+        index->levels[index->top_level] = at;
+        at += padded(heads);
+        if (heads <= GROUP)
+            return at;
+        heads = padded(heads) / GROUP;
+    }
+}
+
+/* Level 0 has its heads; fill it up and make the others. */
+static void fill_levels(struct sst_index *index,
+                        uint64_t *levels[SST_INDEX_LEVELS])
+{
+    size_t heads = index->count;
+
+    index->last_head = levels[0][heads - 1];
+    for (uint32_t k = 0;; k++) {
+        for (size_t i = heads; i < padded(heads); i++)
+            levels[k][i] = UINT64_MAX;
+        if (k == index->top_level)
+            return;
+        heads = padded(heads) / GROUP;
+        for (size_t i = 0; i < heads; i++)
+            levels[k + 1][i] = levels[k][i * GROUP + GROUP - 1];
+    }
 }
 
 /* Decodes one record; returns the byte after, or NULL. *offset comes as the
@@ -68,8 +121,13 @@ adb_status sst_index_decode(const uint8_t *raw, size_t size, uint64_t limit,
     if (!read_header(raw, size, &count, &prefix_size))
         return damaged("header out of range");
 
-    uint64_t *heads = memory;
-    struct sst_index_block *blocks = (void *)(heads + count);
+    struct sst_index index = {
+        .raw = raw,
+        .prefix = slice_of(raw + HEADER, prefix_size),
+        .count = count,
+    };
+    uint64_t *levels[SST_INDEX_LEVELS];
+    struct sst_index_block *blocks = place_levels(memory, &index, levels);
     const uint8_t *end = raw + size;
     const uint8_t *p = raw + HEADER + prefix_size;
     uint64_t offset = get_u64(raw + 8);
@@ -87,36 +145,36 @@ adb_status sst_index_decode(const uint8_t *raw, size_t size, uint64_t limit,
         if (i && slice_compare(previous, suffix) > 0)
             return damaged("separators out of order");
         blocks[i].suffix = (uint32_t)(p - raw);
-        heads[i] = key_head8(suffix.data, suffix.size);
+        levels[0][i] = key_head8(suffix.data, suffix.size);
         previous = suffix;
         p += suffix.size;
     }
     if (p != end)
         return damaged("bytes left over");
-    *out = (struct sst_index){
-        .raw = raw,
-        .blocks = blocks,
-        .heads = heads,
-        .prefix = slice_of(raw + HEADER, prefix_size),
-        .count = count,
-    };
+    index.blocks = blocks;
+    fill_levels(&index, levels);
+    *out = index;
     return ADB_OK;
 }
 
 /* ---- searching ---- */
 
-static uint32_t heads_lower_bound(const uint64_t *heads, uint32_t count,
-                                  uint64_t head)
+/* The first head that is >= head; count if none. */
+static uint32_t heads_lower_bound(const struct sst_index *index, uint64_t head)
 {
-    const uint64_t *base = heads;
-    uint32_t left = count;
+    size_t group = 0;
 
-    while (left > 1) {
-        uint32_t half = left / 2;
-        base += base[half - 1] < head ? half : 0;
-        left -= half;
+    /* Then every level has such a head too. */
+    if (unlikely(head > index->last_head))
+        return index->count;
+    for (uint32_t k = index->top_level + 1; k-- > 0;) {
+        const uint64_t *line = index->levels[k] + group * GROUP;
+        size_t less = 0;
+        for (int i = 0; i < GROUP; i++)
+            less += line[i] < head;
+        group = group * GROUP + less;
     }
-    return (uint32_t)(base - heads) + (*base < head);
+    return (uint32_t)group;
 }
 
 /* Among separators from low on that share head: the first that is >= suffix. */
@@ -126,7 +184,7 @@ static uint32_t ties_lower_bound(const struct sst_index *index, uint32_t low,
     uint32_t high = low;
 
     for (uint32_t step = 1;
-         high < index->count && index->heads[high] == head &&
+         high < index->count && index->levels[0][high] == head &&
          slice_compare(sst_index_suffix(index, high), suffix) < 0;
          step *= 2) {
         low = high + 1;
@@ -134,7 +192,7 @@ static uint32_t ties_lower_bound(const struct sst_index *index, uint32_t low,
     }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (index->heads[middle] == head &&
+        if (index->levels[0][middle] == head &&
             slice_compare(sst_index_suffix(index, middle), suffix) < 0)
             low = middle + 1;
         else
@@ -156,8 +214,8 @@ uint32_t sst_index_find(const struct sst_index *index, adb_slice key)
     if (!n)
         suffix = key;
     uint64_t head = key_head8(suffix.data, suffix.size);
-    uint32_t i = heads_lower_bound(index->heads, index->count, head);
-    if (i < index->count && index->heads[i] == head)
+    uint32_t i = heads_lower_bound(index, head);
+    if (i < index->count && index->levels[0][i] == head)
         i = ties_lower_bound(index, i, head, suffix);
     return i;
 }

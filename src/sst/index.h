@@ -46,12 +46,19 @@ struct sst_index_block {
     uint32_t continues : 1;
 };
 
+enum { SST_INDEX_LEVELS = 10 }; /* 8^10 blocks are more than fit a part */
+
+/* Heads stand in levels: level 0 has all in order, level k + 1 the last of
+   each group of eight of level k, the top at most eight; groups are cache
+   lines, the last one filled up with ~0. A search reads one line a level. */
 struct sst_index {
     const uint8_t *raw;
     const struct sst_index_block *blocks;
-    const uint64_t *heads; /* search order is the module's own business */
     adb_slice prefix;
-    uint32_t count;        /* blocks, at least 1 */
+    uint32_t count;     /* blocks, at least 1 */
+    uint32_t top_level;
+    uint64_t last_head; /* the greatest */
+    const uint64_t *levels[SST_INDEX_LEVELS];
 };
 
 /* Bytes of array memory that decoding raw needs; 0: not an index part. */

@@ -249,6 +249,7 @@ static void exercise(const uint8_t *raw, size_t size, struct random *r)
     struct sst_block b;
     struct sst_block_entry e;
     volatile uint8_t sink = 0;
+    (void)sink;
 
     if (sst_block_open(&b, raw, size) != ADB_OK)
         return;

@@ -157,6 +157,7 @@ static void exercise(const uint8_t *bytes, size_t size, struct random *r)
     if (need && sst_index_decode(raw, size, 1 << 20, memory, &index) ==
                     ADB_OK) {
         volatile uint8_t sink = 0;
+        (void)sink;
         for (uint32_t i = 0; i < index.count; i++) {
             adb_slice s = sst_index_suffix(&index, i);
             if (s.size)
