@@ -1,0 +1,389 @@
+/*
+ * Verification: every piece on its own first (so that each damaged one is
+ * named), then the file as a whole, which also covers padding.
+ *
+ * What is looked for beyond checksums, i.e. for bugs and forged files: order
+ * of entries within and across blocks, separators that bound their blocks,
+ * filters that know their keys, and counts that match the properties.
+ */
+#include "sst/sst_reader_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/hash.h"
+
+enum { PIECE = 1 << 20, KEY_TEXT = 80 };
+
+struct verify {
+    struct sst_reader *reader;
+    void (*report)(void *context, const char *text);
+    void (*progress)(void *context, uint64_t bytes);
+    void *context;
+    uint64_t damaged; /* pieces */
+    uint64_t done;    /* bytes of the present pass */
+    uint64_t half;    /* bytes not yet shown as progress, see advance */
+    adb_status fatal; /* out of memory: the verification itself failed */
+
+    struct buffer raw, value, key;
+    struct buffer last_key; /* entry before; valid with has_last */
+    uint64_t last_seq;
+    bool has_last;
+    struct table_info found;
+    uint64_t keys, extents;
+};
+
+/* Two passes over the file, each counts half. */
+static void advance(struct verify *v, uint64_t bytes)
+{
+    bytes = MIN_OF(bytes, v->reader->info.size - v->done);
+    v->done += bytes;
+    v->half += bytes;
+    if (v->progress && v->half >= 2)
+        v->progress(v->context, v->half / 2);
+    v->half %= 2;
+}
+
+static void end_pass(struct verify *v)
+{
+    advance(v, v->reader->info.size - v->done);
+    v->done = 0;
+}
+
+/* The thread's message is the finding. Keys in (after, upto] are touched;
+   NULL: unknown. */
+static void finding(struct verify *v, adb_status status, const adb_slice *after,
+                    const adb_slice *upto)
+{
+    if (status == ADB_NO_MEMORY) {
+        v->fatal = status;
+        return;
+    }
+    v->damaged++;
+    v->has_last = false;
+    if (!v->report)
+        return;
+    char text[STATUS_MESSAGE_MAX + 3 * KEY_TEXT], a[KEY_TEXT], b[KEY_TEXT];
+    if (upto)
+        snprintf(text, sizeof text, "%s; keys %s%s%s up to '%s'",
+                 status_message(), after ? "after '" : "from the first",
+                 after ? slice_print(*after, a, sizeof a) : "",
+                 after ? "'" : "", slice_print(*upto, b, sizeof b));
+    else
+        snprintf(text, sizeof text, "%s", status_message());
+    v->report(v->context, text);
+}
+
+static adb_status load(struct verify *v, const struct sst_handle *h)
+{
+    buffer_clear(&v->raw);
+    adb_status status = buffer_reserve(&v->raw, sst_load_room(h));
+    return status == ADB_OK ? sst_load_raw(v->reader, h, v->raw.data) : status;
+}
+
+/* ---- entries ---- */
+
+static adb_status wrong(struct verify *v, const char *what, uint64_t offset)
+{
+    return status_set(ADB_CORRUPTION,
+                      "%s: data block at offset %" PRIu64 ": %s",
+                      v->reader->path, offset, what);
+}
+
+static adb_status verify_extent(struct verify *v,
+                                const struct sst_block_entry *e)
+{
+    adb_status status = buffer_reserve(&v->value, PIECE);
+    for (uint64_t from = 0; from < e->value.size && status == ADB_OK;) {
+        size_t n = (size_t)MIN_OF(e->value.size - from, (uint64_t)PIECE);
+        status = sst_load_value(v->reader, e->extent_offset, e->value.size,
+                                from, v->value.data, n);
+        from += n;
+        advance(v, n);
+    }
+    return status;
+}
+
+static void count_entry(struct verify *v, const struct sst_block_entry *e,
+                        size_t key_size)
+{
+    struct table_info *f = &v->found;
+    f->entries++;
+    f->tombstones += e->kind == KV_DELETE;
+    f->key_bytes += key_size;
+    f->value_bytes += e->value.size;
+    f->min_seq = MIN_OF(f->min_seq, e->seq);
+    f->max_seq = MAX_OF(f->max_seq, e->seq);
+    v->extents += e->value.data == NULL;
+}
+
+/* Order against the entry before, and the filter. Makes `key` the last. */
+static adb_status verify_entry(struct verify *v, const struct sst_block *b,
+                               const struct sst_block_entry *e,
+                               const struct sst_filter *filter, uint64_t offset)
+{
+    buffer_clear(&v->key);
+    adb_status status = buffer_append(&v->key, b->prefix, b->prefix_size);
+    if (status == ADB_OK)
+        status = buffer_append(&v->key, e->suffix.data, e->suffix.size);
+    if (status != ADB_OK)
+        return status;
+    adb_slice key = buffer_slice(&v->key), last = buffer_slice(&v->last_key);
+    if (v->has_last && kv_compare(last, v->last_seq, key, e->seq) >= 0)
+        return wrong(v, "entries out of order", offset);
+    if (!v->has_last || !slice_equal(last, key)) {
+        v->keys++;
+        if (filter &&
+            !sst_filter_may_contain(filter, hash_key(key.data, key.size)))
+            return wrong(v, "a key is missing in the filter", offset);
+    }
+    count_entry(v, e, key.size);
+    struct buffer swap = v->last_key;
+    v->last_key = v->key;
+    v->key = swap;
+    v->last_seq = e->seq;
+    v->has_last = true;
+    return ADB_OK;
+}
+
+/* Damaged extents are findings of their own; the block goes on. */
+static adb_status verify_entries(struct verify *v, const struct sst_block *b,
+                                 const struct sst_filter *filter,
+                                 uint64_t offset)
+{
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct sst_block_entry e;
+        sst_block_entry(b, i, &e);
+        adb_status status = verify_entry(v, b, &e, filter, offset);
+        if (status != ADB_OK)
+            return status;
+        if (e.value.data)
+            continue;
+        status = verify_extent(v, &e);
+        if (status != ADB_OK) {
+            adb_slice key = buffer_slice(&v->last_key);
+            finding(v, status, NULL, &key);
+            v->has_last = v->fatal == ADB_OK;
+        }
+    }
+    return ADB_OK;
+}
+
+/* ---- blocks and parts ---- */
+
+/* The separator behind block i, whole, into `out`. */
+static adb_status separator(const struct sst_index *index, uint32_t i,
+                            struct buffer *out)
+{
+    adb_slice suffix = sst_index_suffix(index, i);
+    buffer_clear(out);
+    adb_status status =
+        buffer_append(out, index->prefix.data, index->prefix.size);
+    return status == ADB_OK ? buffer_append(out, suffix.data, suffix.size)
+                            : status;
+}
+
+static adb_status verify_block(struct verify *v, const struct sst_handle *h,
+                               const struct sst_filter *filter,
+                               const adb_slice *after, adb_slice upto)
+{
+    struct sst_block b;
+    adb_status status = load(v, h);
+    if (status != ADB_OK)
+        return status;
+    status = sst_block_open(&b, v->raw.data, h->raw_size);
+    if (status == ADB_OK)
+        status = sst_block_check_order(&b);
+    if (status != ADB_OK)
+        return sst_place(status, v->reader, "frame", h->offset);
+    status = verify_entries(v, &b, filter, h->offset);
+    if (status != ADB_OK)
+        return status;
+    if (slice_compare(buffer_slice(&v->last_key), upto) > 0)
+        return wrong(v, "keys above their separator", h->offset);
+    if (after && sst_block_seek(&b, *after, KV_MAX_SEQ) > 0)
+        return wrong(v, "keys below their separator", h->offset);
+    return ADB_OK;
+}
+
+static void verify_blocks(struct verify *v, const struct sst_index *index,
+                          const struct sst_filter *filter)
+{
+    struct buffer after = {0}, upto = {0};
+    bool has_after = false;
+    for (uint32_t i = 0; i < index->count && v->fatal == ADB_OK; i++) {
+        const struct sst_handle *h = &index->blocks[i].handle;
+        adb_status status = separator(index, i, &upto);
+        adb_slice a = buffer_slice(&after), b = buffer_slice(&upto);
+        if (status == ADB_OK)
+            status = verify_block(v, h, filter, has_after ? &a : NULL, b);
+        if (status != ADB_OK)
+            finding(v, status, has_after ? &a : NULL, &b);
+        advance(v, sst_handle_span(h));
+        struct buffer swap = after;
+        after = upto;
+        upto = swap;
+        has_after = true;
+    }
+    buffer_deinit(&after);
+    buffer_deinit(&upto);
+}
+
+/* A part whose index is damaged cannot be looked into; its blocks count as
+   one finding. */
+static void verify_part(struct verify *v, uint32_t part)
+{
+    const struct sst_part *p = &v->reader->top.parts[part];
+    const adb_slice *after =
+        part ? &v->reader->top.parts[part - 1].last_key : NULL;
+    struct filter_frame *filter = NULL;
+    struct index_frame *index = NULL;
+    if (p->filter.size) {
+        adb_status status = sst_load_filter(v->reader, part, &filter);
+        if (status != ADB_OK)
+            finding(v, status, after, &p->last_key);
+        advance(v, sst_handle_span(&p->filter));
+    }
+    adb_status status = sst_load_index(v->reader, part, &index);
+    advance(v, sst_handle_span(&p->index));
+    if (status != ADB_OK)
+        finding(v, status, after, &p->last_key);
+    else if (v->fatal == ADB_OK)
+        verify_blocks(v, &index->index, filter ? &filter->filter : NULL);
+    /* Neither has met the cache, nor has the index any children. */
+    mem_free(index);
+    mem_free(filter);
+}
+
+/* ---- the whole ---- */
+
+static void expect(struct verify *v, const char *what, uint64_t found,
+                   uint64_t expected)
+{
+    if (found != expected)
+        finding(v,
+                status_set(ADB_CORRUPTION,
+                           "%s: %s is %" PRIu64 ", properties say %" PRIu64,
+                           v->reader->path, what, found, expected),
+                NULL, NULL);
+}
+
+static void verify_counts(struct verify *v)
+{
+    const struct sst_properties *p = &v->reader->properties;
+    expect(v, "number of entries", v->found.entries, p->info.entries);
+    expect(v, "number of keys", v->keys, p->keys);
+    expect(v, "number of tombstones", v->found.tombstones, p->info.tombstones);
+    expect(v, "size of all keys", v->found.key_bytes, p->info.key_bytes);
+    expect(v, "size of all values", v->found.value_bytes, p->info.value_bytes);
+    expect(v, "number of extents", v->extents, p->extents);
+    if (v->found.entries) {
+        expect(v, "least sequence", v->found.min_seq, p->info.min_seq);
+        expect(v, "greatest sequence", v->found.max_seq, p->info.max_seq);
+    }
+}
+
+static adb_status file_checksum(struct verify *v, struct env_file *file,
+                                uint64_t *checksum)
+{
+    struct checksum_stream stream;
+    uint64_t end = v->reader->data_end;
+    adb_status status = buffer_reserve(&v->value, PIECE);
+    if (status != ADB_OK)
+        return status;
+    if (checksum_stream_init(&stream) != 0)
+        return status_set(ADB_NO_MEMORY, "no memory to verify a table");
+    for (uint64_t at = 0; at < end && status == ADB_OK;) {
+        size_t n = (size_t)MIN_OF(end - at, (uint64_t)PIECE);
+        status = env_file_read_full(file, at, v->value.data, n);
+        if (status == ADB_OK)
+            checksum_stream_update(&stream, v->value.data, n);
+        advance(v, n);
+        at += n;
+    }
+    *checksum = checksum_stream_value(&stream);
+    checksum_stream_deinit(&stream);
+    return status;
+}
+
+/* Footer, and the frames it points to: they were whole when the table was
+   opened. */
+static adb_status verify_end(struct verify *v, struct env_file *file)
+{
+    struct sst_reader *r = v->reader;
+    uint8_t bytes[SST_FOOTER_SIZE];
+    struct sst_footer footer;
+    adb_status status =
+        env_file_read_full(file, r->data_end, bytes, sizeof bytes);
+    if (status == ADB_OK)
+        status = sst_footer_decode(bytes, r->info.number, r->info.size, r->path,
+                                   &footer);
+    if (status != ADB_OK) {
+        finding(v, status, NULL, NULL);
+        return status;
+    }
+    const struct sst_handle *frames[] = {&footer.top, &footer.properties};
+    for (int i = 0; i < 2; i++) {
+        status = load(v, frames[i]);
+        if (status != ADB_OK)
+            finding(v, status, NULL, NULL);
+    }
+    return ADB_OK;
+}
+
+static void verify_file(struct verify *v)
+{
+    struct sst_reader *r = v->reader;
+    struct file_handle *handle;
+    struct env_file *file;
+    uint64_t checksum = 0;
+    adb_status status =
+        file_table_acquire(r->context.files, r->info.number, &handle, &file);
+    if (status != ADB_OK) {
+        finding(v, status, NULL, NULL);
+        return;
+    }
+    (void)verify_end(v, file);
+    uint64_t before = v->damaged;
+    status = file_checksum(v, file, &checksum);
+    /* A damaged piece has been named already; only what no piece covers is
+       news. */
+    if (status == ADB_OK && checksum != r->info.checksum)
+        status = status_set(ADB_CORRUPTION,
+                            "%s: checksum of the whole file does not match, "
+                            "damage lies between blocks",
+                            r->path);
+    if (status != ADB_OK && (!before || status == ADB_NO_MEMORY))
+        finding(v, status, NULL, NULL);
+    file_table_release(r->context.files, handle);
+}
+
+adb_status sst_reader_verify(struct sst_reader *r,
+                             void (*report)(void *context, const char *text),
+                             void (*progress)(void *context, uint64_t bytes),
+                             void *context)
+{
+    struct verify v = {.reader = r,
+                       .report = report,
+                       .progress = progress,
+                       .context = context,
+                       .found = {.min_seq = KV_MAX_SEQ}};
+    for (uint32_t part = 0; part < r->top.count && v.fatal == ADB_OK; part++)
+        verify_part(&v, part);
+    if (!v.damaged && v.fatal == ADB_OK)
+        verify_counts(&v);
+    end_pass(&v);
+    if (v.fatal == ADB_OK)
+        verify_file(&v);
+    end_pass(&v);
+    buffer_deinit(&v.raw);
+    buffer_deinit(&v.value);
+    buffer_deinit(&v.key);
+    buffer_deinit(&v.last_key);
+    if (v.fatal != ADB_OK)
+        return v.fatal;
+    if (v.damaged)
+        return status_set(ADB_CORRUPTION, "%s: %" PRIu64 " damaged pieces",
+                          r->path, v.damaged);
+    return ADB_OK;
+}
