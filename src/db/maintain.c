@@ -134,37 +134,49 @@ static adb_status accept_record(void *context, uint64_t segment,
     return ADB_OK;
 }
 
-/* Reads the live segments as recovery would. Pinned, so that a flush does not
-   take them away meanwhile. */
-static void verify_log(adb *db, struct verification *v)
+/* The live segments that are written no more, pinned so that a flush does not
+   take them away. The one being written is checked when it is recovered. */
+static uint64_t *closed_segments(adb *db, size_t *count)
 {
     uint64_t *segments = NULL;
-    struct wal_end *ends = NULL;
-    size_t count;
+    uint64_t writing = wal_end_position(db->wal).segment;
+    size_t n = 0;
     mutex_lock(&db->lock);
-    count = db->segment_count;
-    if (count) {
-        segments = mem_alloc(count * sizeof *segments);
-        ends = mem_zalloc(count * sizeof *ends);
-        if (segments && ends) {
-            memcpy(segments, db->segments, count * sizeof *segments);
-            wal_pin(db->wal, segments[0]);
-        }
+    while (n < db->segment_count && db->segments[n] < writing)
+        n++;
+    if (n)
+        segments = mem_alloc(n * sizeof *segments);
+    if (segments) {
+        memcpy(segments, db->segments, n * sizeof *segments);
+        wal_pin(db->wal, segments[0]);
     }
     mutex_unlock(&db->lock);
-    if (segments && ends) {
+    *count = n;
+    return segments;
+}
+
+static void verify_log(adb *db, struct verification *v)
+{
+    size_t count;
+    uint64_t *segments = closed_segments(db, &count);
+    struct wal_end *ends = segments ? mem_zalloc(count * sizeof *ends) : NULL;
+    struct wal_recovered found = {0};
+    if (ends) {
         struct wal_recovery in = {
             .env = db->env,
             .directory = db->path,
             .segments = segments,
             .segment_count = count,
             .ends = ends,
+            .check_only = true,
             .replay = accept_record,
         };
-        if (wal_check(&in) != ADB_OK)
+        if (wal_recover(&in, &found) != ADB_OK)
             tell(v, status_message());
-        wal_unpin(db->wal, segments[0]);
+        wal_recovered_deinit(&found);
     }
+    if (segments)
+        wal_unpin(db->wal, segments[0]);
     mem_free(segments);
     mem_free(ends);
 }

@@ -366,6 +366,7 @@ static adb_status start_log(adb *db, const struct wal_end *last,
         status = wal_adopt(db->wal, db->segments[i]);
     if (status == ADB_OK && !db->active.first_segment)
         db->active.first_segment = next;
+    db->first_own_segment = next;
     return status;
 }
 
@@ -569,25 +570,43 @@ static adb_status check_handles(adb *db)
                       iterators, snapshots, values);
 }
 
+/* Segments made ahead that no record reached leave the manifest before their
+   files go. */
+static adb_status drop_unused_segments(adb *db)
+{
+    struct version_edit edit = {0};
+    struct version_edit *edits[1] = {&edit};
+    uint64_t last = wal_end_position(db->wal).segment;
+    adb_status status = ADB_OK;
+    if (last < db->first_own_segment)
+        last = db->first_own_segment - 1;
+    for (size_t i = 0; i < db->segment_count && status == ADB_OK; i++)
+        if (db->segments[i] > last)
+            status = version_edit_remove_segment(&edit, db->segments[i]);
+    if (status == ADB_OK && edit.segments_removed_count)
+        status = version_set_apply(db->versions, edits, 1);
+    version_edit_deinit(&edit);
+    return status;
+}
+
 static adb_status close_log_and_manifest(adb *db)
 {
     struct wal_end end = {0};
     struct watermark synced = {0};
-    struct wal_end *ends = NULL;
-    size_t count = 0;
-    adb_status status = wal_live_ends(db->wal, &ends, &count);
+    adb_status status = drop_unused_segments(db);
+    struct status_saved saved;
+    status_save(&saved, status);
     adb_status closed = wal_close(db->wal, &end, &synced);
     db->wal = NULL;
+    if (status != ADB_OK)
+        return status_restore(&saved);
     if (closed != ADB_OK)
-        status = closed;
-    for (size_t i = 0; i < count; i++)
-        if (ends[i].segment == end.segment)
-            ends[i] = end;
-    if (status == ADB_OK)
-        status = version_set_close_cleanly(db->versions, ends, count, &synced,
-                                           db->last_seq);
-    mem_free(ends);
-    return status;
+        return closed;
+    bool live = false;
+    for (size_t i = 0; i < db->segment_count; i++)
+        live |= db->segments[i] == end.segment;
+    return version_set_close_cleanly(db->versions, &end, live ? 1 : 0,
+                                     &synced, db->last_seq);
 }
 
 adb_status db_close(adb *db)

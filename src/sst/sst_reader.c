@@ -313,11 +313,11 @@ unsigned sst_counter_shard(void)
     return mine;
 }
 
-void sst_reader_stats(const struct sst_reader *r, struct sst_read_stats *out)
+void sst_counters_sum(struct sst_counters *c, struct sst_read_stats *out)
 {
     *out = (struct sst_read_stats){0};
-    for (int i = 0; r->context.counters && i < SST_COUNTER_SHARDS; i++) {
-        struct sst_counter_shard *s = &r->context.counters->shards[i];
+    for (int i = 0; c && i < SST_COUNTER_SHARDS; i++) {
+        struct sst_counter_shard *s = &c->shards[i];
         out->filter_negatives += atomic_load(&s->filter_negatives);
         out->filter_positives += atomic_load(&s->filter_positives);
         out->filter_false += atomic_load(&s->filter_false);
@@ -326,4 +326,9 @@ void sst_reader_stats(const struct sst_reader *r, struct sst_read_stats *out)
         out->filter_loads += atomic_load(&s->filter_loads);
         out->loaded_bytes += atomic_load(&s->loaded_bytes);
     }
+}
+
+void sst_reader_stats(const struct sst_reader *r, struct sst_read_stats *out)
+{
+    sst_counters_sum(r->context.counters, out);
 }

@@ -120,6 +120,8 @@ adb_status sst_reader_verify(struct sst_reader *r,
                              void (*progress)(void *context, uint64_t bytes),
                              void *context) ADB_MUST_CHECK;
 
+/* All shards together; c NULL: zeros. */
+void sst_counters_sum(struct sst_counters *c, struct sst_read_stats *out);
 /* Sums over all readers that share r's counters. */
 void sst_reader_stats(const struct sst_reader *r, struct sst_read_stats *out);
 

@@ -323,7 +323,7 @@ adb_status version_build(const struct version *base,
                          struct table_owner *owner, struct version_step *out)
 {
     struct build b = {.base = base, .owner = owner};
-    struct version *next;
+    struct version *next = NULL;
     adb_status status;
     b.touched = mem_zalloc(base->run_count + 1);
     status = b.touched ? list_changes(&b, edit) : no_memory();

@@ -158,6 +158,7 @@ struct wal_recovery {
     const struct wal_end *ends;
     struct watermark synced_through;
     bool closed_cleanly; /* then any difference from ends is damage */
+    bool check_only;     /* nothing is synced: segments of a log in use */
     uint64_t next_seq;   /* sequence expected first, 0: any */
     /* Called for each surviving batch record in order; a failure stops. */
     adb_status (*replay)(void *context, uint64_t segment, uint64_t offset,

@@ -415,7 +415,7 @@ static adb_status recover(struct recovery *r)
         status = check_watermarks(r);
     if (status == ADB_OK)
         status = check_ends(r);
-    if (status == ADB_OK)
+    if (status == ADB_OK && !r->in->check_only)
         status = sync_survivors(r);
     return status;
 }

@@ -1,0 +1,47 @@
+# albertdb: `make run` shows it at work, `make test` tests it. Both install
+# what is missing on Debian 12 first. See README.md.
+
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+
+.PHONY: all build run test install bench clean help deps test-deps format
+
+all: build
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make run      build, load a public data set into ./data and look at it
+run: deps build
+	@sh scripts/run.sh
+
+## make test     build every way and run all tests
+test: test-deps
+	@sh scripts/test.sh $(JOBS)
+
+## make build    the release build in build/release
+build:
+	@cmake --preset release -G Ninja -DADB_BUILD_TESTS=OFF >/dev/null
+	@ninja -C build/release
+
+## make install  into PREFIX (default /usr/local)
+install: build
+	@cmake --install build/release --prefix $(PREFIX)
+
+## make bench    the main loops beside RocksDB and LMDB, interleaved
+bench:
+	@sh scripts/install-deps.sh build bench
+	@sh scripts/bench.sh
+
+## make format   clang-format over all C files
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+deps:
+	@sh scripts/install-deps.sh build run
+
+test-deps:
+	@sh scripts/install-deps.sh build run test
+
+clean:
+	rm -rf build
