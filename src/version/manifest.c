@@ -286,6 +286,8 @@ static adb_status check_end(struct reader *r)
         if (record_decode(r->data + at, r->size - at, r->number, at, &record) ==
             RECORD_VALID)
             return damaged(r, cut, "a record is damaged, valid ones follow it");
+    if (cut == 0)
+        return damaged(r, 0, "the header is damaged or missing");
     if (!r->known->manifest)
         return ADB_OK;
     if (!r->met_known)

@@ -152,6 +152,8 @@ adb_status replay_apply(struct replay *r, const struct version_edit *e)
         status = log_state_apply(&r->logs, e);
     r->next_file = MAX_OF(r->next_file, e->next_file);
     r->next_run = MAX_OF(r->next_run, e->next_run);
+    for (size_t i = 0; i < e->segments_created_count; i++)
+        r->next_file = MAX_OF(r->next_file, e->segments_created[i] + 1);
     r->edits++;
     return status;
 }

@@ -210,7 +210,8 @@ static adb_status skip_number(void *context, const char *name)
     uint64_t number = 0, next = atomic_load(&s->next_file);
     enum name_kind kind = name_parse(name, &number);
     /* Nobody else takes numbers yet. */
-    if ((kind == NAME_TABLE || kind == NAME_MANIFEST) && number >= next)
+    if ((kind == NAME_TABLE || kind == NAME_MANIFEST || kind == NAME_LOG) &&
+        number >= next)
         atomic_store(&s->next_file, number + 1);
     return ADB_OK;
 }

@@ -93,6 +93,9 @@ static void raise_counters(struct version_set *s, const struct version_edit *e)
     }
     for (size_t i = 0; i < e->moved_count; i++)
         raise_to(&s->next_run, e->moved[i].to.run + 1);
+    /* Records are bound to their segment's number: it is never used again. */
+    for (size_t i = 0; i < e->segments_created_count; i++)
+        raise_to(&s->next_file, e->segments_created[i] + 1);
 }
 
 uint64_t version_set_new_file(struct version_set *s)
