@@ -343,14 +343,16 @@ static bool same_end(const struct wal_end *a, const struct wal_end *b)
 }
 
 /* Where ends are known they are met exactly: those of an earlier recovery by
-   every segment of the chain, those of a clean close by all. */
+   every segment of the chain, those of a clean close by all. (A segment whose
+   end is not recorded has it in its successor's header, and the watermark of a
+   clean close covers all of it.) */
 static adb_status check_ends(const struct recovery *r)
 {
     const struct wal_recovery *in = r->in;
     for (size_t i = 0; i < in->segment_count; i++) {
         const struct wal_end *found = &r->out->ends[i];
-        if (!in->ends || (!in->closed_cleanly &&
-                          (!in->ends[i].segment || !found->segment)))
+        if (!in->ends || !in->ends[i].segment ||
+            (!in->closed_cleanly && !found->segment))
             continue;
         if (!same_end(found, &in->ends[i]))
             return damage(r, in->segments[i],
