@@ -320,6 +320,26 @@ static void test_exhaustion(void **state)
     assert_true(ledger_row(&ledger, LEDGER_MEMTABLE) >= (1 << 20));
 }
 
+/* Full leaves that all split at once use more than the room asked for; the
+   promise holds all the same. */
+static void test_exhaustion_by_splits(void **state)
+{
+    struct fixture *f = *state;
+    size_t one = memtable_worst_case(1, 8, 0);
+    uint64_t seq = 0, full = 0;
+    while (memtable_has_room(f->m, one)) {
+        uint8_t key[8];
+        bool ascending = memtable_used(f->m) < (1 << 20) / 10 * 7;
+        uint64_t n = ascending ? ++full * 1000 : seq * 64 % full * 1000 + seq;
+        for (unsigned i = 0; i < 8; i++)
+            key[i] = (uint8_t)(n >> (56 - 8 * i));
+        struct memtable_write w =
+            write_of(slice_of(key, 8), ++seq, KV_PUT, slice_of(NULL, 0));
+        assert_int_equal(memtable_put(f->m, &w), ADB_OK);
+    }
+    check(f->m);
+}
+
 static void test_oversize(void **state)
 {
     struct fixture *f = *state;
@@ -429,6 +449,7 @@ int main(void)
         TEST(test_boundary_sizes),
         TEST(test_keys_of_all_sizes),
         TEST(test_exhaustion),
+        TEST(test_exhaustion_by_splits),
         TEST(test_oversize),
         TEST(test_recycling),
         TEST(test_approximate_size),
