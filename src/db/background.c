@@ -73,14 +73,22 @@ void db_remove_obsolete(adb *db)
 }
 
 /* Removes the tables of an edit that never became durable. */
-void db_discard_tables(adb *db, const struct version_edit *edit)
+void db_discard_tables(adb *db, const struct version_edit *edit,
+                       adb_status why)
 {
+    /* The edit may still surface after a crash, and would miss its files:
+       they stay until the next open knows (version_set_sweep). */
+    if (why == ADB_UNKNOWN_OUTCOME)
+        return;
+    struct status_saved saved;
+    status_save(&saved, why);
     for (size_t i = 0; i < edit->added_count; i++) {
         char *path = sst_path(db->path, edit->added[i].info.number);
         if (path && env_unlink(db->env, path) != ADB_OK)
             db_log(db, 1, "cannot remove %s: %s", path, status_message());
         mem_free(path);
     }
+    status_restore(&saved);
 }
 
 void db_update_pressure_locked(adb *db)
@@ -186,7 +194,7 @@ static adb_status flush_one_unlocking(adb *db)
     if (status == ADB_OK) {
         status = version_set_apply(db->versions, edits, 1);
         if (status != ADB_OK)
-            db_discard_tables(db, &edit);
+            db_discard_tables(db, &edit, status);
     }
     version_edit_deinit(&edit);
     uint64_t took = clock_now_ns() - began;

@@ -122,7 +122,7 @@ static adb_status run_job(adb *db, struct version *version,
     if (status == ADB_OK) {
         status = version_set_apply(db->versions, edits, 1);
         if (status != ADB_OK)
-            db_discard_tables(db, &edit);
+            db_discard_tables(db, &edit, status);
     }
     mem_free(snapshots);
     version_edit_deinit(&edit);

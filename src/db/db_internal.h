@@ -180,7 +180,8 @@ void db_update_pressure_locked(adb *db);
 void db_fill_table_options(adb *db, struct sst_writer_options *o);
 void db_remove_obsolete(adb *db);
 /* Removes the files of an edit's tables after it could not be made durable. */
-void db_discard_tables(adb *db, const struct version_edit *edit);
+void db_discard_tables(adb *db, const struct version_edit *edit,
+                       adb_status why);
 uint64_t db_new_file(void *db);
 void db_set_error_locked(adb *db, adb_status status);
 

@@ -271,7 +271,7 @@ static adb_status begin_segment(struct wal *w, struct wal_segment *s)
         status = put_record(s, 0, bytes, r.size);
     if (status != ADB_OK) {
         /* A segment without a header must not be a link of the chain. */
-        wal_discard_segment(w, s);
+        wal_discard_segment(w, s, true);
         return status == ADB_NO_SPACE || status == ADB_NO_MEMORY
                    ? status
                    : wal_fail(w, NULL, status);

@@ -82,8 +82,9 @@ adb_status wal_fail(struct wal *w, struct wal_segment *s, adb_status code);
    The caller is the writer. */
 adb_status wal_take_segment(struct wal *w, uint64_t need,
                             struct wal_segment **out) ADB_MUST_CHECK;
-/* Closes and removes one that never got its header; keeps the message. */
-void wal_discard_segment(struct wal *w, struct wal_segment *s);
+/* Closes one that never got its header, and removes it unless the manifest may
+   name it (announced); keeps the message. */
+void wal_discard_segment(struct wal *w, struct wal_segment *s, bool announced);
 /* Removes what no crash would miss: prepared segment and spares. */
 adb_status wal_remove_unused(struct wal *w) ADB_MUST_CHECK;
 

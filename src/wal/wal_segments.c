@@ -72,15 +72,18 @@ static adb_status announce(struct wal *w, struct wal_segment *s)
     return w->options.segment_created(w->options.context, s->number, &known);
 }
 
-void wal_discard_segment(struct wal *w, struct wal_segment *s)
+void wal_discard_segment(struct wal *w, struct wal_segment *s, bool announced)
 {
     struct status_saved saved;
     status_save(&saved, ADB_IO);
     char *path = s->path;
     s->path = NULL;
     wal_segment_free(s);
-    /* What stays is swept by the next open. */
-    (void)!env_unlink(w->options.env, path);
+    /* A file that the manifest may name stays: without a header it counts as
+       never begun, but missing it would be damage. It goes with the next
+       sweep. */
+    if (!announced)
+        (void)!env_unlink(w->options.env, path);
     mem_free(path);
     status_restore(&saved);
 }
@@ -110,7 +113,7 @@ static adb_status make_segment(struct wal *w, uint64_t need,
         announced = true;
         status = announce(w, s);
         if (status != ADB_OK)
-            wal_discard_segment(w, s);
+            wal_discard_segment(w, s, status == ADB_UNKNOWN_OUTCOME);
     }
 
     mutex_lock(&w->lock);
