@@ -299,11 +299,37 @@ static void release_all(struct run *t)
             close_iterator(&t->iterators[i]);
 }
 
+/* Key by key, for the message of a failure. */
+static void print_differences(struct run *t)
+{
+    size_t shown = 0;
+    for (size_t key = 0; key < MODEL_KEYS && shown < 20; key++) {
+        adb_value v = ADB_VALUE_INIT;
+        uint64_t found = 0, expected = t->model.values[key];
+        if (adb_get(t->db, NULL, t->model.keys[key], t->model.sizes[key],
+                    &v) == ADB_OK)
+            memcpy(&found, v.data, v.size < 8 ? v.size : 8);
+        if (found != expected) {
+            printf("key %zu: get finds %llu, the model has %llu\n", key,
+                   (unsigned long long)found, (unsigned long long)expected);
+            shown++;
+        }
+        adb_value_release(&v);
+    }
+    char *json;
+    if (adb_stats(t->db, &json) == ADB_OK) {
+        puts(json);
+        adb_free(json);
+    }
+}
+
 static void check_everything(struct run *t)
 {
-    if (model_scan(&t->model, t->db) != t->model.hash)
+    if (model_scan(&t->model, t->db) != t->model.hash) {
+        print_differences(t);
         fail_msg("operation %llu: the database differs from the model (%s)",
                  (unsigned long long)t->done, t->options);
+    }
 }
 
 static void do_reopen(struct run *t)
