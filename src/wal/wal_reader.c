@@ -50,14 +50,15 @@ static adb_status load(struct wal_reader *r, uint64_t offset, size_t size)
 {
     if (offset >= r->base && offset + size <= r->base + r->have)
         return ADB_OK;
-    if (r->capacity < size + WINDOW) {
-        uint8_t *data = mem_realloc(r->data, size + WINDOW);
+    size_t most = (size_t)MIN_OF((uint64_t)size + WINDOW, r->size);
+    if (r->capacity < most) {
+        uint8_t *data = mem_realloc(r->data, most);
         if (!data)
             return status_set(ADB_NO_MEMORY,
                               "no memory for a log record of %zu bytes in '%s'",
                               size, r->file->path);
         r->data = data;
-        r->capacity = size + WINDOW;
+        r->capacity = most;
     }
     size_t kept = 0;
     if (offset >= r->base && offset < r->base + r->have) {
@@ -66,7 +67,7 @@ static adb_status load(struct wal_reader *r, uint64_t offset, size_t size)
     }
     r->base = offset;
     r->have = kept;
-    size_t want = (size_t)MIN_OF(size + WINDOW, r->size - offset) - kept, got;
+    size_t want = (size_t)MIN_OF((uint64_t)most, r->size - offset) - kept, got;
     adb_status status = env_file_read(r->file, offset + kept, r->data + kept,
                                       want, &got);
     if (status == ADB_OK && kept + got < size)

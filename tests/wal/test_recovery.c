@@ -538,6 +538,43 @@ static void test_power_loss(void **state)
         power_loss_run(seed + (uint64_t)i);
 }
 
+/* A record that is valid by itself but follows another predecessor, goes back
+   in sequence or is of another kind is not history. */
+static void test_foreign_records(void **state)
+{
+    (void)state;
+    struct image *image = malloc(sizeof(*image));
+    image_init(image, 10, 100, 0, 0);
+    const struct place *p = &image->places[6], *before = p - 1;
+    struct record right, r;
+    assert_int_equal(record_decode(image->files[0] + p->start,
+                                   p->end - p->start, 1, p->start, &right),
+                     RECORD_VALID);
+    for (int kind = 0; kind < 4; kind++) {
+        uint8_t bytes[256];
+        r = right;
+        if (kind == 1)
+            r.previous++;
+        else if (kind == 2)
+            r.seq = 2;
+        else if (kind == 3)
+            r.kind = RECORD_EDIT;
+        record_encode(bytes, &r, 1, p->start);
+        CHECK_OK(env_memory_damage(image->env, "/log/000001.log", p->start,
+                                   bytes, r.size));
+        struct replayed replayed;
+        struct wal_recovered got;
+        CHECK_OK(log_recover(&image->log, NULL, false, unknown(), &replayed,
+                             &got));
+        assert_int_equal(got.records, kind == 0 ? 10 : 5);
+        assert_int_equal(got.last.length,
+                         kind == 0 ? image->places[10].end : before->end);
+        wal_recovered_deinit(&got);
+    }
+    image_deinit(image);
+    free(image);
+}
+
 /* A newer format is refused, not taken for damage. */
 static void test_newer_version(void **state)
 {
@@ -571,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_cut_between_kills),
         cmocka_unit_test(test_survivors_become_durable),
         cmocka_unit_test(test_power_loss),
+        cmocka_unit_test(test_foreign_records),
         cmocka_unit_test(test_newer_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
