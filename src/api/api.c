@@ -324,30 +324,44 @@ void adb_iter_free(adb_iter *iter)
         db_iter_free(iter);
 }
 
-int adb_iter_seek_first(adb_iter *iter)
+/* A forked child may not move its parent's iterator. */
+static bool usable(adb_iter *iter)
 {
     iter->failed = false;
+    adb_status status = db_check_fork(iter->db);
+    if (unlikely(status != ADB_OK))
+        kv_iter_fail(iter->user, status);
+    return status == ADB_OK;
+}
+
+int adb_iter_seek_first(adb_iter *iter)
+{
+    if (!usable(iter))
+        return 0;
     iter->user->ops->seek_first(iter->user);
     return iter->user->valid;
 }
 
 int adb_iter_seek_last(adb_iter *iter)
 {
-    iter->failed = false;
+    if (!usable(iter))
+        return 0;
     iter->user->ops->seek_last(iter->user);
     return iter->user->valid;
 }
 
 int adb_iter_seek(adb_iter *iter, const void *key, size_t key_size)
 {
-    iter->failed = false;
+    if (!usable(iter))
+        return 0;
     iter->user->ops->seek(iter->user, slice_of(key, key_size), KV_MAX_SEQ);
     return iter->user->valid;
 }
 
 int adb_iter_seek_for_prev(adb_iter *iter, const void *key, size_t key_size)
 {
-    iter->failed = false;
+    if (!usable(iter))
+        return 0;
     /* The last key at or before key is the last before its successor. */
     uint8_t small[256];
     uint8_t *successor =
@@ -369,7 +383,7 @@ int adb_iter_seek_for_prev(adb_iter *iter, const void *key, size_t key_size)
 
 int adb_iter_next(adb_iter *iter)
 {
-    if (unlikely(!iter->user->valid))
+    if (unlikely(!iter->user->valid || !usable(iter)))
         return 0;
     kv_iter_next(iter->user);
     return iter->user->valid;
@@ -377,7 +391,7 @@ int adb_iter_next(adb_iter *iter)
 
 int adb_iter_prev(adb_iter *iter)
 {
-    if (unlikely(!iter->user->valid))
+    if (unlikely(!iter->user->valid || !usable(iter)))
         return 0;
     kv_iter_prev(iter->user);
     return iter->user->valid;

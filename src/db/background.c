@@ -29,17 +29,6 @@ void db_log(adb *db, int level, const char *format, ...)
     db->log(db->log_context, level, text);
 }
 
-void db_set_error_locked(adb *db, adb_status status)
-{
-    if (status == ADB_OK) {
-        db->background_error.code = ADB_OK;
-        return;
-    }
-    if (db->background_error.code == ADB_OK)
-        db->error_since_ns = clock_now_ns();
-    status_save(&db->background_error, status);
-}
-
 void db_fill_table_options(adb *db, struct sst_writer_options *o)
 {
     *o = (struct sst_writer_options){
@@ -196,6 +185,7 @@ static adb_status flush_one_unlocking(adb *db)
         if (status != ADB_OK)
             db_discard_tables(db, &edit, status);
     }
+    uint64_t flushed_through = edit.last_seq;
     version_edit_deinit(&edit);
     uint64_t took = clock_now_ns() - began;
 
@@ -204,6 +194,7 @@ static adb_status flush_one_unlocking(adb *db)
     if (status != ADB_OK)
         return status;
     forget_segments_locked(db, below);
+    db->flushed_seq = MAX_OF(db->flushed_seq, flushed_through);
     db->frozen_count--;
     memmove(db->frozen, db->frozen + 1,
             db->frozen_count * sizeof db->frozen[0]);
@@ -216,7 +207,7 @@ static adb_status flush_one_unlocking(adb *db)
     db_count(&db->counters.flushes, 1);
     db_count(&db->counters.flush_bytes, result.bytes_out);
     db_count(&db->counters.flush_ns, took);
-    db_set_error_locked(db, ADB_OK);
+    db->flush_error.code = ADB_OK;
     db_update_pressure_locked(db);
     condition_broadcast(&db->changed);
     condition_broadcast(&db->compaction_work);
@@ -255,7 +246,7 @@ static void *flush_thread(void *argument)
             continue;
         }
         db_log(db, 0, "flush failed, nothing is lost: %s", status_message());
-        db_set_error_locked(db, status);
+        status_save(&db->flush_error, status);
         condition_broadcast(&db->changed);
         if (db->closing)
             break; /* the log still has it */
@@ -267,13 +258,14 @@ static void *flush_thread(void *argument)
     return NULL;
 }
 
-adb_status db_wait_flushed(adb *db)
+adb_status db_wait_flushed(adb *db, uint64_t seq)
 {
     adb_status status = ADB_OK;
     mutex_lock(&db->lock);
-    while (status == ADB_OK && db->frozen_count > 0) {
-        if (db->background_error.code != ADB_OK)
-            status = status_restore(&db->background_error);
+    while (status == ADB_OK && db->frozen_count > 0 &&
+           db->flushed_seq < seq) {
+        if (db->flush_error.code != ADB_OK)
+            status = status_restore(&db->flush_error);
         else
             condition_wait(&db->changed, &db->lock);
     }
@@ -298,7 +290,7 @@ static void *compaction_thread(void *argument)
         if (status != ADB_OK && status != ADB_CLOSED) {
             db_log(db, 0, "compaction failed, nothing is lost: %s",
                    status_message());
-            db_set_error_locked(db, status);
+            status_save(&db->compaction_error, status);
             condition_broadcast(&db->changed);
             delay = next_retry(delay);
             if (!db->closing)

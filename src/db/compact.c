@@ -173,8 +173,9 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
         count_job(db, &result, took);
         pressure_compacted(&db->pressure, result.bytes_in, took,
                            COMPACTION_AMPLIFICATION);
-        if (db->background_error.code != ADB_CORRUPTION)
-            db_set_error_locked(db, ADB_OK);
+        /* Damage stays known until the next open. */
+        if (db->compaction_error.code != ADB_CORRUPTION)
+            db->compaction_error.code = ADB_OK;
     }
     return status;
 }
@@ -250,10 +251,18 @@ static adb_status range_step_unlocking(adb *db, adb_slice from, adb_slice to,
         return status;
     in.input.next_run = version_set_new_run(db->versions);
     status = picker_pick_range(&in.input, from, to, &plan);
+    bool blocked = plan.kind == PICKER_NONE && plan.blocked;
     if (status == ADB_OK)
         status = step_with_unlocking(db, &in, &plan, did);
     finish_step_unlocking(db, &in, &plan, *did);
-    return status;
+    if (status != ADB_OK || !blocked)
+        return status;
+    if (db->running_compactions == 0)
+        return status_set(ADB_CORRUPTION, "a damaged table is set aside; "
+                          "`albertdb verify` names it");
+    condition_wait(&db->changed, &db->lock);
+    *did = true; /* try again */
+    return ADB_OK;
 }
 
 adb_status db_compact(adb *db, adb_slice from, adb_slice to)
@@ -287,8 +296,11 @@ adb_status db_wait_idle(adb *db, uint64_t timeout_ms)
         struct db_picker_input in;
         struct picker_plan plan = {0};
         bool due = true;
-        if (db->background_error.code != ADB_OK) {
-            status = status_restore(&db->background_error);
+        struct status_saved *failed = db->flush_error.code != ADB_OK
+                                          ? &db->flush_error
+                                          : &db->compaction_error;
+        if (failed->code != ADB_OK) {
+            status = status_restore(failed);
             break;
         }
         if (db->frozen_count == 0 && db->running_compactions == 0) {

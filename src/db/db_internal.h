@@ -122,8 +122,10 @@ struct adb {
     struct picker_debt debt;
     uint64_t *segments; /* live log segments, ascending; owned */
     size_t segment_count, segment_capacity;
-    struct status_saved background_error; /* code ADB_OK: none */
-    uint64_t error_since_ns;
+    uint64_t flushed_seq; /* everything at or below is in tables */
+    /* Why the last flush or merge failed; code ADB_OK: it did not. A failing
+       flush stops writers once the queue is full; a failing merge does not. */
+    struct status_saved flush_error, compaction_error;
     struct pressure pressure;
     uint64_t idle_written_mark; /* bytes written that idle merges paid off */
     struct thread *threads; /* background_threads of them */
@@ -173,8 +175,8 @@ adb_status db_switch_memtable_unlocking(adb *db, size_t arena_bytes,
 /* background.c */
 adb_status db_background_start(adb *db) ADB_MUST_CHECK;
 void db_background_stop(adb *db);
-/* Waits until the frozen queue is empty or a flush failed. */
-adb_status db_wait_flushed(adb *db) ADB_MUST_CHECK;
+/* Waits until every write up to seq is in tables, or a flush failed. */
+adb_status db_wait_flushed(adb *db, uint64_t seq) ADB_MUST_CHECK;
 /* Work out back-pressure anew; under lock. */
 void db_update_pressure_locked(adb *db);
 void db_fill_table_options(adb *db, struct sst_writer_options *o);
@@ -183,7 +185,6 @@ void db_remove_obsolete(adb *db);
 void db_discard_tables(adb *db, const struct version_edit *edit,
                        adb_status why);
 uint64_t db_new_file(void *db);
-void db_set_error_locked(adb *db, adb_status status);
 
 /* compact.c */
 /* Runs one due job; *did tells whether there was one. lock held on entry and

@@ -6,12 +6,12 @@
 #include "base/alloc.h"
 #include "version/names.h"
 
-/* Freezes what is in the writable memtable now. */
-static adb_status freeze(adb *db)
+/* Freezes what is in the writable memtable now; *seq is the last write. */
+static adb_status freeze(adb *db, uint64_t *seq)
 {
     adb_status status = ADB_OK;
     mutex_lock(&db->write_lock);
-    uint64_t until = db->last_seq;
+    uint64_t until = *seq = db->last_seq;
     while (status == ADB_OK && !memtable_empty(db->active.table)) {
         struct memtable_stats stats;
         memtable_stats(db->active.table, &stats);
@@ -25,8 +25,9 @@ static adb_status freeze(adb *db)
 
 adb_status db_flush(adb *db)
 {
-    adb_status status = freeze(db);
-    return status == ADB_OK ? db_wait_flushed(db) : status;
+    uint64_t seq;
+    adb_status status = freeze(db, &seq);
+    return status == ADB_OK ? db_wait_flushed(db, seq) : status;
 }
 
 static uint64_t table_size_between(struct version_table *t, adb_slice from,

@@ -385,6 +385,7 @@ static adb_status remove_leftover(void *context, const char *name)
 static void publish(adb *db, uint64_t seq)
 {
     db->last_seq = seq;
+    db->flushed_seq = 0; /* the recovered memtable may hold any of them */
     atomic_store(&db->published_seq, seq);
 }
 
@@ -661,8 +662,10 @@ adb_status db_health(adb *db)
 {
     adb_status status = ADB_OK;
     mutex_lock(&db->lock);
-    if (db->background_error.code != ADB_OK)
-        status = status_restore(&db->background_error);
+    if (db->flush_error.code != ADB_OK)
+        status = status_restore(&db->flush_error);
+    else if (db->compaction_error.code != ADB_OK)
+        status = status_restore(&db->compaction_error);
     mutex_unlock(&db->lock);
     return status == ADB_OK && db->wal ? wal_failure(db->wal) : status;
 }

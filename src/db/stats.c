@@ -207,9 +207,11 @@ static void background(adb *db, struct json *j)
     mutex_lock(&db->lock);
     number(j, "running", db->running_compactions + (db->flushing ? 1 : 0));
     number(j, "memtables_waiting", db->frozen_count);
-    string(j, "error", db->background_error.code == ADB_OK
-                           ? ""
-                           : db->background_error.message);
+    string(j, "flush_error",
+           db->flush_error.code == ADB_OK ? "" : db->flush_error.message);
+    string(j, "compaction_error", db->compaction_error.code == ADB_OK
+                                      ? ""
+                                      : db->compaction_error.message);
     mutex_unlock(&db->lock);
     end(j);
     uint64_t user = load(&c->write_bytes);

@@ -109,8 +109,8 @@ static adb_status wait_for_flush_unlocking(adb *db, uint64_t deadline_ns)
     adb_status status = ADB_OK;
     uint64_t began = clock_now_ns();
     mutex_unlock(&db->write_lock);
-    if (db->background_error.code != ADB_OK) {
-        status = status_restore(&db->background_error);
+    if (db->flush_error.code != ADB_OK) {
+        status = status_restore(&db->flush_error);
     } else if (db->closing) {
         status = status_set(ADB_CLOSED, "the database is being closed");
     } else if (deadline_ns) {
