@@ -131,10 +131,10 @@ struct adb {
     struct thread *threads; /* background_threads of them */
     size_t thread_count;
 
-    /* the log keeper */
-    struct thread log_thread;
+    /* the log keepers */
+    struct thread log_thread, sync_thread;
     struct mutex log_lock;
-    struct condition log_work;
+    struct condition log_work, sync_work;
     bool log_stop;                /* log_lock */
     _Atomic bool log_signalled;
 

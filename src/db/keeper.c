@@ -1,7 +1,9 @@
 /*
- * The log keeper: a thread that does for the log what writers should not have
- * to wait for - populating pages ahead, making the next segment, syncing at
- * intervals - and notices when the database is idle.
+ * The log keepers do for the log what writers should not have to wait for. One
+ * thread populates pages ahead, makes the next segment, and notices when the
+ * database is idle; another, where durability=process, syncs at intervals: a
+ * sync takes long under load, and the writer must not run out of pages
+ * meanwhile.
  */
 #include "db/db_internal.h"
 
@@ -10,20 +12,29 @@ static const uint64_t tick_ns = 1000000000;
 
 struct keeper {
     adb *db;
-    uint64_t next_sync_ns;
     uint64_t seen_seq, quiet_since_ns;
 };
 
 /* durability=process promises to reach the disk within the interval. */
-static void sync_if_due(struct keeper *k, uint64_t now)
+static void *sync_thread(void *argument)
 {
-    adb *db = k->db;
-    if (db_durability(db) != ADB_DURABILITY_PROCESS || now < k->next_sync_ns)
-        return;
-    k->next_sync_ns = now + db->options.sync_interval;
-    if (db_sync(db) != ADB_OK)
-        /* Writers find the log's failure and heal it (write.c). */
-        db_log(db, 0, "periodic sync failed: %s", status_message());
+    adb *db = argument;
+    mutex_lock(&db->log_lock);
+    uint64_t next = clock_now_ns() + db->options.sync_interval;
+    while (!db->log_stop) {
+        if (clock_now_ns() < next) {
+            condition_wait_until(&db->sync_work, &db->log_lock, next);
+            continue;
+        }
+        mutex_unlock(&db->log_lock);
+        next = clock_now_ns() + db->options.sync_interval;
+        if (db_sync(db) != ADB_OK)
+            /* Writers find the log's failure and heal it (write.c). */
+            db_log(db, 0, "periodic sync failed: %s", status_message());
+        mutex_lock(&db->log_lock);
+    }
+    mutex_unlock(&db->log_lock);
+    return NULL;
 }
 
 static void notice_idle(struct keeper *k, uint64_t now)
@@ -62,23 +73,18 @@ static void *keeper_thread(void *argument)
     struct keeper k = {.db = argument};
     adb *db = k.db;
     k.quiet_since_ns = clock_now_ns();
-    k.next_sync_ns = k.quiet_since_ns + db->options.sync_interval;
     mutex_lock(&db->log_lock);
     while (!db->log_stop) {
         atomic_store(&db->log_signalled, false);
         mutex_unlock(&db->log_lock);
         bool more = prepare(db);
         uint64_t now = clock_now_ns();
-        sync_if_due(&k, now);
         notice_idle(&k, now);
         db_remove_obsolete(db);
         mutex_lock(&db->log_lock);
         if (db->log_stop || more || atomic_load(&db->log_signalled))
             continue;
-        uint64_t wake = now + tick_ns;
-        if (db_durability(db) == ADB_DURABILITY_PROCESS)
-            wake = MIN_OF(wake, k.next_sync_ns);
-        condition_wait_until(&db->log_work, &db->log_lock, wake);
+        condition_wait_until(&db->log_work, &db->log_lock, now + tick_ns);
     }
     mutex_unlock(&db->log_lock);
     return NULL;
@@ -98,7 +104,11 @@ void db_keeper_wake(adb *db)
 
 adb_status db_keeper_start(adb *db)
 {
-    return thread_start(&db->log_thread, "adb-log", keeper_thread, db);
+    adb_status status =
+        thread_start(&db->log_thread, "adb-log", keeper_thread, db);
+    if (status == ADB_OK && db_durability(db) == ADB_DURABILITY_PROCESS)
+        status = thread_start(&db->sync_thread, "adb-sync", sync_thread, db);
+    return status;
 }
 
 void db_keeper_stop(adb *db)
@@ -106,6 +116,8 @@ void db_keeper_stop(adb *db)
     mutex_lock(&db->log_lock);
     db->log_stop = true;
     condition_signal(&db->log_work);
+    condition_signal(&db->sync_work);
     mutex_unlock(&db->log_lock);
     thread_join(&db->log_thread);
+    thread_join(&db->sync_thread);
 }

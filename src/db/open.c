@@ -52,10 +52,12 @@ static void init_locks(adb *db)
     condition_init(&db->compaction_work);
     condition_init(&db->changed);
     condition_init(&db->log_work);
+    condition_init(&db->sync_work);
 }
 
 static void deinit_locks(adb *db)
 {
+    condition_deinit(&db->sync_work);
     condition_deinit(&db->log_work);
     condition_deinit(&db->changed);
     condition_deinit(&db->compaction_work);
@@ -545,6 +547,7 @@ adb_status db_open(const char *path, const struct adb_options *options,
     if (status != ADB_OK) {
         struct status_saved saved;
         status_save(&saved, status);
+        db_keeper_stop(db);
         db_background_stop(db);
         if (db->wal)
             wal_abandon(db->wal);

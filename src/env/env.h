@@ -79,6 +79,9 @@ struct env_map_ops {
     /* Makes [offset, offset+size) resident and writable without faults; a
        failure is a status, never SIGBUS. */
     adb_status (*populate)(struct env_map *m, size_t offset, size_t size);
+    /* The range will not be touched again through this map (until populated
+       anew); its contents stay in the file. A hint, NULL: not taken. */
+    void (*drop)(struct env_map *m, size_t offset, size_t size);
     void (*unmap)(struct env_map *m);
 };
 struct env_map {
@@ -198,6 +201,14 @@ static inline adb_status env_map_populate(struct env_map *m, size_t offset,
                                           size_t size)
 {
     return m->ops->populate(m, offset, size);
+}
+/* See env_map_ops. Worth it before a sync of much: the kernel then takes the
+   pages out of the map in one go instead of interrupting every processor once
+   for each page that it writes. */
+static inline void env_map_drop(struct env_map *m, size_t offset, size_t size)
+{
+    if (m->ops->drop)
+        m->ops->drop(m, offset, size);
 }
 static inline void env_map_unmap(struct env_map *m) /* NULL is fine */
 {

@@ -79,6 +79,16 @@ static adb_status posix_map_populate(struct env_map *map, size_t offset,
     return ADB_OK;
 }
 
+static void posix_map_drop(struct env_map *map, size_t offset, size_t size)
+{
+    size_t page = page_size();
+    size_t start = (offset + page - 1) & ~(page - 1);
+    size_t end = (offset + size) & ~(page - 1);
+    /* A shared map: what was stored stays, dirty, in the page cache. */
+    if (start < end)
+        madvise(map->base + start, end - start, MADV_DONTNEED);
+}
+
 static void posix_map_unmap(struct env_map *map)
 {
     struct posix_map *m = (struct posix_map *)map;
@@ -91,6 +101,7 @@ static void posix_map_unmap(struct env_map *map)
 
 static const struct env_map_ops posix_map_ops = {
     .populate = posix_map_populate,
+    .drop = posix_map_drop,
     .unmap = posix_map_unmap,
 };
 

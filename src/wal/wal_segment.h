@@ -40,6 +40,7 @@ struct wal_segment {
     /* Guarded by the lock of the wal. */
     struct wal_segment *next; /* the younger neighbour */
     uint64_t synced;          /* bytes known to be on stable storage */
+    uint64_t dropped;         /* bytes taken out of the map; the sync's own */
     unsigned users;           /* a sync or populate under way */
     bool failed;              /* a write or sync of it failed */
     bool released;            /* waits for users and pins */

@@ -10,6 +10,8 @@
 
 #include "wal/wal_internal.h"
 
+#define WAL_DROP_LEAST (UINT64_C(128) << 10)
+
 static uint64_t segment_end(const struct wal_segment *s)
 {
     return atomic_load_explicit(&s->end, memory_order_acquire);
@@ -47,6 +49,19 @@ static void note_time_locked(struct wal *w, uint64_t ns)
     w->stats.sync_max_ns = MAX_OF(w->stats.sync_max_ns, ns);
 }
 
+/* Pages that the writer has left behind leave the map before they are written:
+   each page that is still mapped when the kernel cleans it costs an interrupt
+   on every processor that runs us, the writer's included. A few pages are not
+   worth the call. */
+static void drop_behind(struct wal_segment *s, uint64_t end)
+{
+    uint64_t until = end & ~(WAL_BLOCK - 1);
+    if (!s->map || until < s->dropped + WAL_DROP_LEAST)
+        return;
+    env_map_drop(s->map, s->dropped, until - s->dropped);
+    s->dropped = until;
+}
+
 /* One fdatasync of s, with the lock dropped meanwhile. */
 static adb_status sync_segment_unlocking(struct wal *w, struct wal_segment *s)
 {
@@ -57,6 +72,7 @@ static adb_status sync_segment_unlocking(struct wal *w, struct wal_segment *s)
     mutex_unlock(&w->lock);
 
     uint64_t start = clock_now_ns();
+    drop_behind(s, end);
     adb_status status = env_file_sync(s->file);
     uint64_t ns = clock_now_ns() - start;
     if (status != ADB_OK)
