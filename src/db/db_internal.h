@@ -149,6 +149,24 @@ struct adb {
 /* One line to the log callback; 0 error, 1 warning, 2 info. */
 void db_log(adb *db, int level, const char *format, ...) ADB_PRINTF(3, 4);
 
+/* open.c */
+/* Everything may be absent: open may have failed anywhere. */
+void db_free(adb *db);
+adb_status db_remember_segment_locked(adb *db, uint64_t number) ADB_MUST_CHECK;
+
+/* recover.c */
+struct db_recovery {
+    adb *db;
+    struct version_edit edit; /* goes into the new manifest */
+    bool flushed;             /* some of the log went into tables already */
+    uint64_t last_seq;
+};
+/* Replays the log into the memtable (and tables) and says in r->edit what
+   becomes of its segments. Before the threads start. */
+adb_status db_recover_log(struct db_recovery *r,
+                          const struct version_set_state *state,
+                          struct wal_recovered *found) ADB_MUST_CHECK;
+
 /* view.c */
 /* Replaces the view by one made of the present state; under lock. Cannot fail
    halfway: ADB_NO_MEMORY leaves the old view, which stays sound: it holds all

@@ -1,5 +1,5 @@
 /*
- * Opening, recovering, closing. See docs/recovery.md.
+ * Opening. See docs/recovery.md.
  *
  *   probe -> lock -> CURRENT and manifest -> replay logs -> new manifest
  *                                                        -> threads
@@ -10,7 +10,6 @@
 #include "db/db_internal.h"
 
 #include "base/alloc.h"
-#include "base/hash.h"
 
 /* A manifest that is mostly history is rewritten beyond this size. */
 enum { MANIFEST_ROLL_BYTES = 1 << 20 };
@@ -103,8 +102,7 @@ static adb_status make_memory(adb *db)
     return ADB_OK;
 }
 
-/* Everything is optional: open may have failed anywhere. */
-static void destroy_object(adb *db)
+void db_free(adb *db)
 {
     struct db_view *view = atomic_load(&db->view);
     if (view) {
@@ -139,7 +137,7 @@ static void destroy_object(adb *db)
 
 /* ---- callbacks from below ---------------------------------------------- */
 
-static adb_status remember_segment_locked(adb *db, uint64_t number)
+adb_status db_remember_segment_locked(adb *db, uint64_t number)
 {
     if (db->segment_count == db->segment_capacity) {
         size_t capacity = MAX_OF(2 * db->segment_capacity, (size_t)8);
@@ -162,7 +160,7 @@ static adb_status segment_created(void *context, uint64_t number,
     struct version_edit edit = {.synced_through = *synced_through};
     struct version_edit *edits[1] = {&edit};
     mutex_lock(&db->lock);
-    adb_status status = remember_segment_locked(db, number);
+    adb_status status = db_remember_segment_locked(db, number);
     mutex_unlock(&db->lock);
     if (status != ADB_OK)
         return status;
@@ -207,145 +205,7 @@ static struct version_set_options set_options(adb *db)
     };
 }
 
-/* ---- recovery of the log ----------------------------------------------- */
-
-struct recovery {
-    adb *db;
-    struct version_edit edit; /* goes into the new manifest */
-    bool flushed;             /* some of the log went into tables already */
-    uint64_t last_seq;
-};
-
-/* Writes the memtable to tables while the log is still being replayed. */
-static adb_status flush_recovered(struct recovery *r)
-{
-    adb *db = r->db;
-    struct flush_result result;
-    struct flush_job job = {
-        .env = db->env,
-        .directory = db->path,
-        .max_table_bytes = 4 * db->options.table_size,
-        .memtables = &db->active.table,
-        .memtable_count = 1,
-        .place = {.level = 0, .run = version_set_new_run(db->versions)},
-        .new_file = db_new_file,
-        .context = db,
-    };
-    db_fill_table_options(db, &job.table);
-    r->flushed = true;
-    return flush_run(&job, &r->edit, &result);
-}
-
-static adb_status next_memtable(struct recovery *r, size_t arena_bytes)
-{
-    adb *db = r->db;
-    struct memtable *fresh;
-    adb_status status = ADB_OK;
-    if (!memtable_empty(db->active.table))
-        status = flush_recovered(r);
-    if (status == ADB_OK)
-        status = memtable_new(db->pool, arena_bytes, &fresh);
-    if (status != ADB_OK)
-        return status;
-    memtable_unref(db->active.table);
-    db->active.table = fresh;
-    return ADB_OK;
-}
-
-static adb_status make_recovery_room(struct recovery *r, uint64_t key_bytes,
-                                     uint64_t value_bytes)
-{
-    adb *db = r->db;
-    size_t worst = memtable_worst_case(1, key_bytes, value_bytes);
-    if (memtable_has_room(db->active.table, worst))
-        return ADB_OK;
-    return next_memtable(r, worst > db->memtable_capacity ? worst : 0);
-}
-
-/* A batch may be split over memtables here: all of it is read before anybody
-   can look, and the tables become part of the database in one edit. */
-static adb_status replay(void *context, uint64_t segment, uint64_t offset,
-                         uint64_t seq, uint32_t count, adb_slice payload)
-{
-    struct recovery *r = context;
-    const uint8_t *p = payload.data, *end = p + payload.size;
-    (void)segment;
-    (void)offset;
-    adb_status status = ADB_OK;
-    for (uint32_t i = 0; i < count && status == ADB_OK; i++) {
-        struct memtable_write w = {.seq = seq + i, .in_place = true};
-        status = kv_operation_decode(&p, end, &w.kind, &w.key, &w.value);
-        if (status == ADB_OK)
-            status = make_recovery_room(r, w.key.size, w.value.size);
-        if (status != ADB_OK)
-            break;
-        w.hash = hash_key(w.key.data, w.key.size);
-        status = memtable_put(r->db->active.table, &w);
-        r->last_seq = w.seq;
-    }
-    return status;
-}
-
-/* What the new manifest says of the recovered segments. */
-static adb_status describe_segments(struct recovery *r,
-                                    const struct version_set_state *state,
-                                    const struct wal_recovered *found)
-{
-    adb *db = r->db;
-    adb_status status = ADB_OK;
-    for (size_t i = 0; i < state->segment_count && status == ADB_OK; i++) {
-        uint64_t number = state->segments[i];
-        if (r->flushed || found->ends[i].segment == 0) {
-            status = version_edit_remove_segment(&r->edit, number);
-            continue;
-        }
-        status = version_edit_end_segment(&r->edit, &found->ends[i]);
-        if (status == ADB_OK)
-            status = remember_segment_locked(db, number);
-        if (status == ADB_OK && !db->active.first_segment)
-            db->active.first_segment = number;
-    }
-    r->edit.last_seq = r->flushed ? r->last_seq : 0;
-    r->edit.synced_through = found->synced_through;
-    return status;
-}
-
-static adb_status recover_log(struct recovery *r,
-                              const struct version_set_state *state,
-                              struct wal_recovered *found)
-{
-    adb *db = r->db;
-    struct wal_recovery in = {
-        .env = db->env,
-        .directory = db->path,
-        .segments = state->segments,
-        .segment_count = state->segment_count,
-        .ends = state->segment_ends,
-        .synced_through = state->synced_through,
-        .closed_cleanly = state->closed_cleanly,
-        .replay = replay,
-        .context = r,
-    };
-    adb_status status = wal_recover(&in, found);
-    if (status != ADB_OK)
-        return status;
-    if (r->flushed || db->active.oversize)
-        /* Part of the log is in tables now: let it all be, so that the log
-           can go. */
-        status = next_memtable(r, 0);
-    if (status == ADB_OK)
-        status = describe_segments(r, state, found);
-    db->recovered_records = found->records;
-    db->recovered_bytes = found->bytes;
-    db->recovery_cut = found->cut;
-    if (found->cut)
-        db_log(db, 1,
-               "the log was cut at segment %llu offset %llu: unsynced writes "
-               "after it were lost with the power",
-               (unsigned long long)found->last.segment,
-               (unsigned long long)found->last.length);
-    return status;
-}
+/* ---- the log and the files -------------------------------------------------- */
 
 static adb_status start_log(adb *db, const struct wal_end *last,
                             const struct watermark *synced_through)
@@ -396,13 +256,13 @@ static adb_status open_existing(adb *db)
     struct version_set_options options = set_options(db);
     struct version_set_state state = {0};
     struct wal_recovered found = {0};
-    struct recovery r = {.db = db};
+    struct db_recovery r = {.db = db};
     adb_status status =
         version_set_recover(&options, &db->versions, &state);
     if (status != ADB_OK)
         return status;
     r.last_seq = state.last_seq;
-    status = recover_log(&r, &state, &found);
+    status = db_recover_log(&r, &state, &found);
     if (status == ADB_OK)
         status = version_set_begin(db->versions, &r.edit);
     if (status == ADB_OK) {
@@ -551,105 +411,12 @@ adb_status db_open(const char *path, const struct adb_options *options,
         db_background_stop(db);
         if (db->wal)
             wal_abandon(db->wal);
-        destroy_object(db);
+        db_free(db);
         return status_restore(&saved);
     }
     db->recovery_ns = clock_now_ns() - db->opened_ns;
     *out = db;
     return ADB_OK;
-}
-
-/* ---- closing ----------------------------------------------------------- */
-
-static adb_status check_handles(adb *db)
-{
-    long long values = atomic_load(&db->live_values);
-    long long iterators = atomic_load(&db->live_iterators);
-    long long snapshots = atomic_load(&db->live_snapshots);
-    if (values + iterators + snapshots == 0)
-        return ADB_OK;
-    return status_set(ADB_BUSY,
-                      "%lld iterators, %lld snapshots and %lld values are "
-                      "still held; release them before closing",
-                      iterators, snapshots, values);
-}
-
-/* Segments made ahead that no record reached leave the manifest before their
-   files go. */
-static adb_status drop_unused_segments(adb *db)
-{
-    struct version_edit edit = {0};
-    struct version_edit *edits[1] = {&edit};
-    uint64_t last = wal_end_position(db->wal).segment;
-    adb_status status = ADB_OK;
-    if (last < db->first_own_segment)
-        last = db->first_own_segment - 1;
-    for (size_t i = 0; i < db->segment_count && status == ADB_OK; i++)
-        if (db->segments[i] > last)
-            status = version_edit_remove_segment(&edit, db->segments[i]);
-    if (status == ADB_OK && edit.segments_removed_count)
-        status = version_set_apply(db->versions, edits, 1);
-    version_edit_deinit(&edit);
-    return status;
-}
-
-static adb_status close_log_and_manifest(adb *db)
-{
-    struct wal_end end = {0};
-    struct watermark synced = {0};
-    adb_status status = drop_unused_segments(db);
-    struct status_saved saved;
-    status_save(&saved, status);
-    adb_status closed = wal_close(db->wal, &end, &synced);
-    db->wal = NULL;
-    if (status != ADB_OK)
-        return status_restore(&saved);
-    if (closed != ADB_OK)
-        return closed;
-    bool live = false;
-    for (size_t i = 0; i < db->segment_count; i++)
-        live |= db->segments[i] == end.segment;
-    return version_set_close_cleanly(db->versions, &end, live ? 1 : 0,
-                                     &synced, db->last_seq);
-}
-
-adb_status db_close(adb *db)
-{
-    bool forked = env_fork_generation() != db->fork_generation;
-    if (forked) {
-        /* The parent's threads and locks do not exist here: the memory goes
-           with the process. */
-        return ADB_OK;
-    }
-    adb_status status = check_handles(db);
-    if (status != ADB_OK)
-        return status;
-    struct status_saved saved = {.code = ADB_OK};
-    if (db_durability(db) == ADB_DURABILITY_NONE) {
-        status = db_flush(db);
-        if (status != ADB_OK)
-            status_save(&saved, status);
-    }
-    db_keeper_stop(db);
-    db_background_stop(db);
-    db_remove_obsolete(db);
-    status = close_log_and_manifest(db);
-    if (status != ADB_OK && saved.code == ADB_OK)
-        status_save(&saved, status);
-    destroy_object(db);
-    return saved.code == ADB_OK ? ADB_OK : status_restore(&saved);
-}
-
-void db_test_abandon(adb *db)
-{
-    mutex_lock(&db->lock);
-    db->abandoned = true;
-    mutex_unlock(&db->lock);
-    db_keeper_stop(db);
-    db_background_stop(db);
-    wal_abandon(db->wal);
-    db->wal = NULL;
-    destroy_object(db);
 }
 
 adb_status db_check_fork(const adb *db)
