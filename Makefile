@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench clean help deps test-deps format
+.PHONY: all build run test install bench clean help deps test-deps format soak-kill
 
 all: build
 
@@ -28,10 +28,16 @@ build:
 install: build
 	@cmake --install build/release --prefix $(PREFIX)
 
-## make bench    the main loops beside RocksDB and LMDB, interleaved
-bench:
-	@sh scripts/install-deps.sh build bench
-	@sh scripts/bench.sh
+## make bench    the main loops of albertdb, with latencies
+bench: deps build
+	@build/release/cli/albertdb bench -o durability=process \
+		-o compression=none -o memory_budget=1G -o memtable_size=64M
+
+## make soak-kill  kill -9 a writing process KILLS times (default 5000)
+soak-kill: test-deps
+	@cmake --preset release -G Ninja -DADB_BUILD_TESTS=ON >/dev/null
+	@ninja -C build/release test_model_kill
+	@cd build/release/tests && ADB_TEST_KILLS=$(or $(KILLS),5000) ./test_model_kill
 
 ## make format   clang-format over all C files
 format:

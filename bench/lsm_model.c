@@ -390,7 +390,8 @@ static void start_job(struct model *m, struct picker_plan *plan)
     mark_inputs(m, plan, job->inputs, &job->input_count);
     merge_inputs(m, plan, job);
     m->r->merges++;
-    m->r->job_peak = MAX_OF(m->r->job_peak,
+    if (m->measuring)
+        m->r->job_peak = MAX_OF(m->r->job_peak,
                             (double)plan->input_bytes / ENTRY_BYTES /
                                 m->o.memtable);
     *plan = (struct picker_plan){.kind = PICKER_NONE};
@@ -472,8 +473,8 @@ static void flush(struct model *m)
     run_add(m, m->next_run++, 0, &t, 1);
     m->memtable_count = 0;
     m->stamp_now++;
+    sample_peak(m);
     schedule(m);
-    sample(m);
 }
 
 /* The writer is delayed the more the further compaction is behind. */
@@ -500,7 +501,8 @@ static void put(struct model *m, uint32_t key)
         flush(m);
 }
 
-/* Writes in lots of an eighth of a memtable, time passing after each. */
+/* Writes in lots of an eighth of a memtable; then time passes, and half of
+   the times a look is taken. */
 static void run_writes(struct model *m, uint32_t count,
                        uint32_t (*next)(struct model *m, uint32_t i))
 {
@@ -508,8 +510,12 @@ static void run_writes(struct model *m, uint32_t count,
 
     for (uint32_t i = 0; i < count && !m->failed; i++) {
         put(m, next(m, i));
-        if (i % lot == 0 && m->o.bandwidth > 0)
+        if (i % lot)
+            continue;
+        if (m->o.bandwidth > 0)
             advance(m, lot * pace(m));
+        if (i / lot % 2)
+            sample(m);
     }
 }
 

@@ -100,14 +100,15 @@ static adb_status pick_flushes(const struct shape *s, struct picker_plan *plan)
 
 /* ---- middle to bottom ---- */
 
-/* The resting middle runs that take part in a merge into the bottom: the
-   oldest ones up to the first that is busy, or cut so coarsely that slices
-   would be far too large. False: none. */
-static bool bottom_group(const struct shape *s, struct merge_group *out)
+/* The middle runs that take part in a merge into the bottom: the oldest ones
+   up to the first that is busy or, unless all shall go, cut so coarsely that
+   slices would be far too large. False: none. */
+static bool bottom_group(const struct shape *s, bool all,
+                         struct merge_group *out)
 {
     const struct picker_input *input = s->input;
-    uint64_t slice = MAX_OF(input->options.max_merge_bytes, 1) * 4;
-    uint64_t pieces = shape_bottom(s)->bytes / slice;
+    uint64_t slice = MAX_OF(input->options.max_merge_bytes, 1) * 2;
+    uint64_t pieces = all ? 0 : s->bytes / slice;
     size_t end = shape_bottom(s)->count ? shape_bottom(s)->first
                                         : input->run_count;
     size_t begin = end;
@@ -123,14 +124,9 @@ static bool bottom_group(const struct shape *s, struct merge_group *out)
 }
 
 static adb_status start_bottom_merge(const struct shape *s,
+                                     struct merge_group g,
                                      struct picker_plan *plan)
 {
-    struct merge_group g;
-
-    if (!bottom_group(s, &g)) {
-        plan->blocked = true;
-        return ADB_OK;
-    }
     if (shape_bottom(s)->count)
         return plan_relabel(s, g, SHAPE_TO_BOTTOM, plan);
     g.newest = g.oldest;
@@ -139,18 +135,29 @@ static adb_status start_bottom_merge(const struct shape *s,
 
 static adb_status pick_bottom(const struct shape *s, struct picker_plan *plan)
 {
-    uint64_t middle = shape_weight(s, 1, SHAPE_TO_BOTTOM - 1);
+    double middle = (double)shape_weight(s, 1, SHAPE_TO_BOTTOM - 1);
     double due = s->bottom_share * (double)shape_bottom(s)->bytes;
     const struct shape_level *last = &s->levels[SHAPE_LAST_MIDDLE];
     bool crowded = last->count >= s->fanout[SHAPE_TIERS - 1];
+    bool all = crowded || middle >= 1.5 * due;
+    struct merge_group g;
+    uint64_t bytes = 0;
 
-    if (s->levels[SHAPE_TO_BOTTOM].count || !middle)
+    if (s->levels[SHAPE_TO_BOTTOM].count || middle <= 0 ||
+        (middle < due && !crowded))
         return ADB_OK;
-    if ((double)middle < due && !crowded)
+    if (!bottom_group(s, all, &g)) {
+        plan->blocked = true;
+        return ADB_OK;
+    }
+    for (size_t i = g.newest; i <= g.oldest; i++)
+        bytes += shape_run_bytes(&s->input->runs[i]);
+    /* The rest soon will be cut finer, by the merges of its own level. */
+    if (!all && (double)bytes < due / 2)
         return ADB_OK;
     plan->reason = "runs above the bottom are large enough to merge into it";
-    plan->score = due > 0 ? MAX_OF((double)middle / due, 1.0) : 1.0;
-    return start_bottom_merge(s, plan);
+    plan->score = due > 0 ? MAX_OF(middle / due, 1.0) : 1.0;
+    return start_bottom_merge(s, g, plan);
 }
 
 /* ---- merges under way on odd levels, and their beginning ---- */
@@ -185,12 +192,33 @@ static adb_status pick_merging(const struct shape *s, unsigned level,
     return plan_relabel(s, level_group(l), level + 1, plan);
 }
 
-/* An even middle level with enough runs. */
+/* Would one more run make the level below due as well, and may it join this
+   merge at once? Its slices must not become far too large by the cut of the
+   newest run. */
+static bool cascades(const struct shape *s, struct merge_group g,
+                     unsigned level)
+{
+    const struct shape_level *next = &s->levels[level + 2];
+    uint64_t slice = MAX_OF(s->input->options.max_merge_bytes, 1) * 2;
+    uint64_t bytes = next->bytes;
+
+    if (level + 2 >= SHAPE_LAST_MIDDLE || !next->count || next->busy ||
+        s->levels[level + 3].count ||
+        next->count + 1 < s->fanout[(level + 2) / 2])
+        return false;
+    for (size_t i = g.newest; i <= g.oldest; i++)
+        bytes += shape_run_bytes(&s->input->runs[i]);
+    return s->input->runs[g.newest].count >= bytes / slice;
+}
+
+/* An even middle level with enough runs, with those below that would be due
+   next: so their data skip a level. */
 static adb_status pick_resting(const struct shape *s, unsigned level,
                                struct picker_plan *plan)
 {
     const struct shape_level *l = &s->levels[level];
     unsigned fanout = s->fanout[level / 2];
+    uint64_t bytes = l->bytes;
 
     if (level == SHAPE_LAST_MIDDLE || l->count < fanout)
         return ADB_OK;
@@ -198,11 +226,17 @@ static adb_status pick_resting(const struct shape *s, unsigned level,
         plan->blocked = true;
         return ADB_OK;
     }
+    struct merge_group g = level_group(l);
+    while (cascades(s, g, level)) {
+        level += 2;
+        g.oldest += s->levels[level].count;
+        bytes += s->levels[level].bytes;
+    }
     plan->reason = "a middle level has enough runs";
     plan->score = (double)l->count / fanout;
-    if (l->bytes <= s->input->options.max_merge_bytes)
-        return plan_whole(s, level_group(l), level + 2, plan);
-    return plan_relabel(s, level_group(l), level + 1, plan);
+    if (bytes <= s->input->options.max_merge_bytes)
+        return plan_whole(s, g, level + 2, plan);
+    return plan_relabel(s, g, level + 1, plan);
 }
 
 /* What stands on the last odd level, and surplus runs of the bottom. */
@@ -219,6 +253,19 @@ static adb_status pick_into_bottom(const struct shape *s,
     g.oldest = bottom->first + bottom->count - 1;
     plan->reason = "next slice of a merge into the bottom";
     return pick_slice_of(s, g, plan);
+}
+
+/* No bottom yet: the oldest run becomes it. */
+static adb_status make_bottom(const struct shape *s, struct picker_plan *plan)
+{
+    size_t oldest = s->input->run_count - 1;
+
+    if (shape_run_busy(&s->input->runs[oldest])) {
+        plan->blocked = true;
+        return ADB_OK;
+    }
+    return plan_relabel(s, (struct merge_group){oldest, oldest},
+                        PICKER_BOTTOM_LEVEL, plan);
 }
 
 /* ---- idle ---- */
@@ -242,7 +289,7 @@ static adb_status pick_idle(const struct shape *s, struct picker_plan *plan)
         return merge_flushes(s, plan);
     }
     if (!shape_bottom(s)->count)
-        return start_bottom_merge(s, plan);
+        return make_bottom(s, plan);
     struct slice_goal goal = {.group = {0, runs - 1}, .densest = true};
     goal.limit_bytes = MIN_OF(slice_limit(s, goal.group), input->idle_budget);
     return plan_slice(s, &goal, plan);
@@ -378,7 +425,7 @@ static adb_status pick_range(const struct shape *s, adb_slice from,
     if (newest == end)
         return ADB_OK;
     if (!shape_bottom(s)->count)
-        return start_bottom_merge(s, plan);
+        return make_bottom(s, plan);
     struct slice_goal goal = {
         .group = {newest, end - 1}, .from = from, .to = to};
     goal.limit_bytes = slice_limit(s, goal.group);

@@ -18,7 +18,7 @@ enum {
     MIN_FANOUT = 3,
     MIN_FLUSH_TRIGGER = 4,
     TIERED_FANOUT = 8,
-    LAST_TIER_SLACK = 3 /* its size, not its count, shall decide */
+    LAST_TIER_SLACK = 1 /* its size, not its count, shall decide */
 };
 
 uint64_t shape_run_bytes(const struct picker_run *run)

@@ -16,19 +16,28 @@
  * visited once: a sweep costs O(tables + pieces * runs).
  *
  * Pieces are small because tables of middle runs end at boundaries of bottom
- * tables. Which boundaries is decided by a hash of the boundary's key: the
- * number of its trailing zeros is its rank, and a run that wants a 2^-r-th of
- * the boundaries takes those of rank r and above. So the cuts of a larger run
- * are a superset of a smaller one's, without any state; and merges into the
- * bottom keep its boundaries as long as the tables between have a sound size.
+ * tables, and runs cut alike. The bottom is divided into 2^k windows of equal
+ * bytes, and in each the boundary whose key has the largest hash is taken. So
+ * gaps are at most two windows, the cuts of a finer run are a superset of a
+ * coarser one's, and when sizes shift a little nearly all cuts stay: all that
+ * without any state. Merges into the bottom keep its boundaries as long as the
+ * tables between have a sound size. (Taking boundaries by the hash alone left
+ * gaps of five times the mean, evenly spaced ones did not stay.)
  */
 #include "compaction/picker_internal.h"
 
 #include "base/alloc.h"
 #include "base/hash.h"
 
-/* Bottom tables that a table moved to a middle run may overlap. */
-enum { MAX_MOVED_WIDTH = 8 };
+enum {
+    /* Bottom tables that a table moved to a middle run may overlap. */
+    MAX_MOVED_WIDTH = 8,
+    /* Tables of middle runs: this many to a table's size, but rather
+       WANTED_CUTS in all, so that slices stay small, down to crumbs. */
+    CUTS_PER_TABLE = 2,
+    MAX_CUTS_PER_TABLE = 16,
+    WANTED_CUTS = 128
+};
 
 struct window {
     size_t first, count;
@@ -184,13 +193,6 @@ static adb_status no_memory(void)
     return status_set(ADB_NO_MEMORY, "out of memory planning a compaction");
 }
 
-static unsigned boundary_rank(adb_slice key)
-{
-    uint64_t hash = hash_key(key.data, key.size);
-
-    return hash ? (unsigned)__builtin_ctzll(hash) : 63;
-}
-
 /* The output joins the target: keep its boundaries, but for those that would
    leave less than half a table, and let a table grow by half before it is
    split. So boundaries are stable and tables between 1/2 and 3/2. */
@@ -218,30 +220,70 @@ static adb_status cut_as_target(const struct shape *s,
     return ADB_OK;
 }
 
-/* The output is a middle run: cut it at bottom boundaries, about two to a
-   table's size. */
+/* Of each of `windows` equal parts of the bottom the boundary of largest hash,
+   if it lies in (low, high]. */
+static void choose_cuts(const struct picker_run *bottom, uint64_t bytes,
+                        uint64_t windows, adb_slice low, adb_slice high,
+                        struct picker_plan *plan)
+{
+    uint64_t before = 0, window = 0, best_hash = 0;
+    size_t best = 0; /* the first table starts no boundary */
+    double scale = (double)windows / (double)MAX_OF(bytes, 1);
+
+    for (size_t i = 0; i <= bottom->count; i++) {
+        uint64_t at = (uint64_t)((double)before * scale);
+        if (i == bottom->count || at != window) {
+            adb_slice key = bottom->tables[best].smallest;
+            if (best && slice_compare(key, low) > 0 &&
+                slice_compare(key, high) <= 0)
+                plan->cuts[plan->cut_count++] = key;
+            best = 0;
+            best_hash = 0;
+            window = at;
+        }
+        if (i == bottom->count || i == 0) {
+            before += i ? 0 : bottom->tables[0].size;
+            continue;
+        }
+        adb_slice key = bottom->tables[i].smallest;
+        uint64_t hash = hash_key(key.data, key.size);
+        if (!best || hash > best_hash) {
+            best = i;
+            best_hash = hash;
+        }
+        before += bottom->tables[i].size;
+    }
+}
+
+static uint64_t window_count(const struct shape *s, uint64_t input_bytes)
+{
+    uint64_t table = MAX_OF(s->input->options.table_bytes, MAX_CUTS_PER_TABLE);
+    uint64_t coarse = input_bytes / (table / CUTS_PER_TABLE);
+    uint64_t fine = input_bytes / (table / MAX_CUTS_PER_TABLE);
+    uint64_t wanted = MAX_OF(coarse, MIN_OF(fine, WANTED_CUTS));
+    uint64_t windows = 1;
+
+    while (windows < wanted && windows < shape_bottom(s)->tables)
+        windows *= 2;
+    return windows;
+}
+
+/* The output is a middle run: cut it at bottom boundaries. */
 static adb_status cut_as_bottom(const struct shape *s, adb_slice low,
                                 adb_slice high, struct picker_plan *plan)
 {
     const struct shape_level *bottom = shape_bottom(s);
-    uint64_t table_bytes = MAX_OF(s->input->options.table_bytes, 2);
-    uint64_t pieces = plan->input_bytes / (table_bytes / 2) + 1;
-    unsigned rank = 0;
 
     if (!bottom->count)
         return ADB_OK;
     const struct picker_run *run = &s->input->runs[bottom->first];
-    while (rank < 32 && run->count >> (rank + 1) >= pieces)
-        rank++;
+    if (!run->count)
+        return ADB_OK;
     plan->cuts = mem_alloc(run->count * sizeof *plan->cuts);
     if (!plan->cuts)
         return no_memory();
-    for (size_t i = 0; i < run->count; i++) {
-        adb_slice key = run->tables[i].smallest;
-        if (slice_compare(key, low) > 0 && slice_compare(key, high) <= 0 &&
-            boundary_rank(key) >= rank)
-            plan->cuts[plan->cut_count++] = key;
-    }
+    choose_cuts(run, bottom->bytes,
+                window_count(s, plan->input_bytes), low, high, plan);
     return ADB_OK;
 }
 

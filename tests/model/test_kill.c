@@ -5,6 +5,7 @@
  * must be a prefix of history: all that was acknowledged, at most the one
  * operation in flight beyond it (with durability=none any prefix that reaches
  * the last acknowledged flush). Then the same database is used on.
+ * ADB_TEST_KILLS sets how many; `make soak-kill` runs many more.
  */
 #include "model/model.h"
 
@@ -109,14 +110,20 @@ static void check_prefix(const struct round *round, struct model *m,
     bool barrier;
     random_seed(&r, round->seed);
     m->next_value = round->first_value;
+    uint64_t earlier = UINT64_MAX;
     for (uint64_t i = 0;; i++) {
         if (i >= low && m->hash == found)
             return;
+        if (m->hash == found)
+            earlier = i;
         if (i >= high)
             break;
         if (operate(m, &r, NULL, &barrier) != ADB_OK)
             break;
     }
+    if (earlier != UINT64_MAX)
+        printf("it is the state after %llu operations\n",
+               (unsigned long long)earlier);
     fail_msg("what survived is no state of operations %llu to %llu; round "
              "seed %llu, options %s",
              (unsigned long long)low, (unsigned long long)high,
@@ -170,7 +177,7 @@ static void test_kill(void **state)
     static struct model m;
     uint64_t seed = test_seed();
     const char *text = getenv("ADB_TEST_KILLS");
-    uint64_t kills = text ? strtoull(text, NULL, 0) : test_scaled(500, 40);
+    uint64_t kills = text ? strtoull(text, NULL, 0) : test_scaled(60, 40);
     struct shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(s != MAP_FAILED);
