@@ -24,6 +24,7 @@ struct adb_batch {
 #define CHECK_BYTES(data, size)                                                \
     CHECK((data) || (size) == 0, "a pointer is NULL but its size is %zu",      \
           (size_t)(size))
+#define CHECK_SLICE(s) CHECK_BYTES((s).data, (s).size)
 
 const char *adb_version(void)
 {
@@ -142,9 +143,12 @@ static adb_status write_with(adb *db, const adb_write_options *options,
             w->durability = MAX_OF(w->durability, options->durability);
         }
         if (HAS_FIELD(options, adb_write_options, timeout_ms) &&
-            options->timeout_ms)
+            options->timeout_ms) {
+            uint64_t now = clock_now_ns();
+            uint64_t most = (UINT64_MAX - now) / 1000000;
             w->deadline_ns =
-                clock_now_ns() + options->timeout_ms * UINT64_C(1000000);
+                now + MIN_OF(options->timeout_ms, most) * 1000000;
+        }
     }
     return db_write(db, w);
 }
@@ -261,8 +265,13 @@ adb_status adb_get(adb *db, const adb_read_options *options, const void *key,
 
 void adb_value_release(adb_value *value)
 {
-    if (value && value->pin_[0])
+    if (!value || !value->pin_[0])
+        return;
+    /* Locks that other threads held at fork() are never released here. */
+    if (db_check_fork(value->pin_[0]) == ADB_OK)
         db_value_release(value);
+    else
+        *value = (adb_value)ADB_VALUE_INIT;
 }
 
 adb_status adb_get_into(adb *db, const adb_read_options *options,
@@ -287,6 +296,8 @@ adb_status adb_multi_get(adb *db, const adb_read_options *options,
     CHECK_DB(db);
     CHECK(count == 0 || (keys && values && statuses),
           "%zu keys but no place for them", count);
+    for (size_t i = 0; i < count; i++)
+        CHECK_SLICE(keys[i]);
     struct db_read r = {0};
     read_options(options, &r);
     return db_multi_get(db, &r, count, keys, values, statuses);
@@ -315,6 +326,9 @@ adb_status adb_iter_new(adb *db, const adb_iter_options *options,
     adb_iter_options o = ADB_ITER_OPTIONS_INIT;
     if (options)
         memcpy(&o, options, MIN_OF(options->struct_size, sizeof o));
+    CHECK_SLICE(o.lower);
+    CHECK_SLICE(o.upper);
+    CHECK_SLICE(o.prefix);
     return db_iter_new(db, &o, out);
 }
 
@@ -437,6 +451,8 @@ adb_status adb_flush(adb *db)
 adb_status adb_compact(adb *db, adb_slice from, adb_slice to)
 {
     CHECK_DB(db);
+    CHECK_SLICE(from);
+    CHECK_SLICE(to);
     return db_compact(db, from, to);
 }
 
@@ -450,6 +466,8 @@ adb_status adb_approximate_size(adb *db, adb_slice from, adb_slice to,
                                 uint64_t *bytes)
 {
     CHECK_DB(db);
+    CHECK_SLICE(from);
+    CHECK_SLICE(to);
     CHECK(bytes, "no place for the size given");
     return db_approximate_size(db, from, to, bytes);
 }

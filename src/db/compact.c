@@ -288,8 +288,10 @@ adb_status db_compact(adb *db, adb_slice from, adb_slice to)
 
 adb_status db_wait_idle(adb *db, uint64_t timeout_ms)
 {
+    uint64_t now = clock_now_ns();
+    uint64_t most = (UINT64_MAX - now) / 1000000;
     uint64_t deadline =
-        timeout_ms ? clock_now_ns() + timeout_ms * 1000000 : 0;
+        timeout_ms ? now + MIN_OF(timeout_ms, most) * 1000000 : 0;
     adb_status status = ADB_OK;
     mutex_lock(&db->lock);
     while (status == ADB_OK) {
