@@ -191,6 +191,7 @@ static adb_status flush_one_unlocking(adb *db)
 
     mutex_lock(&db->lock);
     db->flushing = false;
+    db->flush_rounds++;
     if (status != ADB_OK)
         return status;
     forget_segments_locked(db, below);
@@ -230,6 +231,19 @@ static uint64_t next_retry(uint64_t delay)
     return delay == 0 ? retry_first_ns : MIN_OF(2 * delay, retry_last_ns);
 }
 
+/* Between two attempts; shorter when somebody waits for the next. */
+static void pause_flushes_unlocking(adb *db, uint64_t delay)
+{
+    uint64_t began = clock_now_ns();
+    db->flush_wanted = false;
+    while (!db->closing) {
+        uint64_t pause = db->flush_wanted ? retry_first_ns : delay;
+        if (clock_now_ns() >= began + pause)
+            break;
+        condition_wait_until(&db->flush_work, &db->lock, began + pause);
+    }
+}
+
 static void *flush_thread(void *argument)
 {
     adb *db = argument;
@@ -251,11 +265,29 @@ static void *flush_thread(void *argument)
         if (db->closing)
             break; /* the log still has it */
         delay = next_retry(delay);
-        condition_wait_until(&db->flush_work, &db->lock,
-                             clock_now_ns() + delay);
+        pause_flushes_unlocking(db, delay);
     }
     mutex_unlock(&db->lock);
     return NULL;
+}
+
+adb_status db_wait_flush_locked(adb *db, uint64_t deadline_ns)
+{
+    uint64_t rounds = db->flush_rounds;
+    if (db->flush_error.code != ADB_OK) {
+        db->flush_wanted = true;
+        condition_signal(&db->flush_work);
+    }
+    while (db->flush_rounds == rounds) {
+        if (db->closing)
+            return status_set(ADB_CLOSED, "the database is being closed");
+        if (!deadline_ns)
+            condition_wait(&db->changed, &db->lock);
+        else if (!condition_wait_until(&db->changed, &db->lock, deadline_ns))
+            return ADB_TIMEOUT;
+    }
+    return db->flush_error.code == ADB_OK ? ADB_OK
+                                          : status_restore(&db->flush_error);
 }
 
 adb_status db_wait_flushed(adb *db, uint64_t seq)
@@ -263,12 +295,8 @@ adb_status db_wait_flushed(adb *db, uint64_t seq)
     adb_status status = ADB_OK;
     mutex_lock(&db->lock);
     while (status == ADB_OK && db->frozen_count > 0 &&
-           db->flushed_seq < seq) {
-        if (db->flush_error.code != ADB_OK)
-            status = status_restore(&db->flush_error);
-        else
-            condition_wait(&db->changed, &db->lock);
-    }
+           db->flushed_seq < seq)
+        status = db_wait_flush_locked(db, 0);
     mutex_unlock(&db->lock);
     return status;
 }

@@ -114,7 +114,9 @@ struct adb {
     size_t frozen_count;
     struct version *version; /* the current one; counted */
     bool flushing;
-    bool hold_flush; /* tests */
+    bool flush_wanted;     /* somebody waits for a flush that has failed */
+    uint64_t flush_rounds; /* flushes that ended, well or not */
+    bool hold_flush;       /* tests */
     unsigned running_compactions;
     bool closing;
     bool abandoned;            /* tests: as if the process had died */
@@ -195,6 +197,10 @@ adb_status db_background_start(adb *db) ADB_MUST_CHECK;
 void db_background_stop(adb *db);
 /* Waits until every write up to seq is in tables, or a flush failed. */
 adb_status db_wait_flushed(adb *db, uint64_t seq) ADB_MUST_CHECK;
+/* Waits until a flush ends; ADB_TIMEOUT (without words) at the deadline, 0:
+   none. After an earlier failure the next attempt is hurried: whoever waits is
+   told of the present, not of a cause that may be gone. Under lock. */
+adb_status db_wait_flush_locked(adb *db, uint64_t deadline_ns) ADB_MUST_CHECK;
 /* Work out back-pressure anew; under lock. */
 void db_update_pressure_locked(adb *db);
 void db_fill_table_options(adb *db, struct sst_writer_options *o);

@@ -106,19 +106,9 @@ static adb_status pace(adb *db, const struct plan *p)
    Both locks are held on entry; write_lock alone on exit. */
 static adb_status wait_for_flush_unlocking(adb *db, uint64_t deadline_ns)
 {
-    adb_status status = ADB_OK;
     uint64_t began = clock_now_ns();
     mutex_unlock(&db->write_lock);
-    if (db->flush_error.code != ADB_OK) {
-        status = status_restore(&db->flush_error);
-    } else if (db->closing) {
-        status = status_set(ADB_CLOSED, "the database is being closed");
-    } else if (deadline_ns) {
-        if (!condition_wait_until(&db->changed, &db->lock, deadline_ns))
-            status = ADB_TIMEOUT;
-    } else {
-        condition_wait(&db->changed, &db->lock);
-    }
+    adb_status status = db_wait_flush_locked(db, deadline_ns);
     mutex_unlock(&db->lock);
     count_wait(db, clock_now_ns() - began);
     if (status == ADB_TIMEOUT)

@@ -1,0 +1,272 @@
+/*
+ * A disk that is full or fails, at each kind of file operation: the failure is
+ * reported, nothing acknowledged is lost, reads go on, and when the cause is
+ * gone writes work again without reopening.
+ */
+#include "db_test.h"
+
+#include "env/env_fault.h"
+#include "env/env_memory.h"
+
+enum { BEFORE = 60, DURING = 60, AFTER = 60 };
+enum { WRITES = BEFORE + DURING + AFTER, VALUE = 3000 };
+enum fate { NOT_WRITTEN, ACKNOWLEDGED, UNKNOWN, REFUSED };
+
+struct faulty {
+    struct env *disk, *env;
+    adb *db;
+    enum fate fates[WRITES];
+    adb_status worst; /* first failure seen */
+};
+
+static const struct fault_case {
+    const char *name, *options;
+    unsigned operations;
+    const char *path_part;
+    int error;
+    uint64_t skip;
+    bool background; /* writers may not notice; a flush must */
+} cases[] = {
+    {"log write EIO", "wal_access=write", ENV_FAULT_WRITE, ".log", 5, 0, 0},
+    {"log write ENOSPC", "wal_access=write", ENV_FAULT_WRITE, ".log", 28, 0,
+     0},
+    {"log write later", "wal_access=write", ENV_FAULT_WRITE, ".log", 5, 17,
+     0},
+    {"log sync", "wal_access=write", ENV_FAULT_SYNC, ".log", 5, 0, 0},
+    {"log sync mapped", "wal_access=map", ENV_FAULT_SYNC, ".log", 5, 0, 0},
+    {"log sync later", "wal_access=map", ENV_FAULT_SYNC, ".log", 5, 13, 0},
+    {"segment allocation", "wal_access=map", ENV_FAULT_ALLOCATE, ".log", 28,
+     0, 1},
+    {"segment allocation, write", "wal_access=write", ENV_FAULT_ALLOCATE,
+     ".log", 28, 0, 1},
+    {"segment open", "wal_access=map", ENV_FAULT_OPEN, ".log", 24, 0, 1},
+    {"segment map", "wal_access=map", ENV_FAULT_MAP, ".log", 12, 0, 1},
+    {"segment populate", "wal_access=map", ENV_FAULT_POPULATE, ".log", 5, 0,
+     1},
+    {"table write EIO", "", ENV_FAULT_WRITE, ".sst", 5, 0, 1},
+    {"table write ENOSPC", "", ENV_FAULT_WRITE, ".sst", 28, 2, 1},
+    {"table sync", "", ENV_FAULT_SYNC, ".sst", 5, 0, 1},
+    {"manifest write", "", ENV_FAULT_WRITE, "MANIFEST", 28, 0, 1},
+    {"manifest sync", "", ENV_FAULT_SYNC, "MANIFEST", 5, 0, 1},
+    {"directory sync", "", ENV_FAULT_SYNC_DIR, NULL, 5, 0, 1},
+    {"all writes ENOSPC", "wal_access=write",
+     ENV_FAULT_WRITE | ENV_FAULT_ALLOCATE, NULL, 28, 0, 0},
+    {"all writes and syncs EIO", "wal_access=map",
+     ENV_FAULT_WRITE | ENV_FAULT_SYNC | ENV_FAULT_SYNC_DIR, NULL, 5, 3, 0},
+};
+
+static void key_of(int i, char *key)
+{
+    snprintf(key, 16, "key%04d", i);
+}
+
+static void value_of(int i, char *value)
+{
+    memset(value, 'a' + i % 26, VALUE);
+    snprintf(value, 16, "%d", i);
+}
+
+static adb_status put_timed(struct faulty *f, int i, uint64_t ms)
+{
+    char key[16], value[VALUE];
+    key_of(i, key);
+    value_of(i, value);
+    struct db_write w = {.kind = KV_PUT,
+                         .key = slice_of_string(key),
+                         .value = slice_of(value, VALUE),
+                         .durability = db_durability(f->db),
+                         .deadline_ns = clock_now_ns() + ms * 1000000};
+    adb_status status = db_write(f->db, &w);
+    f->fates[i] = status == ADB_OK                ? ACKNOWLEDGED
+                  : status == ADB_UNKNOWN_OUTCOME ? UNKNOWN
+                                                  : REFUSED;
+    if (status != ADB_OK) {
+        /* Said in words that name a file or the cause. */
+        assert_true(strlen(status_message()) > 10);
+        if (f->worst == ADB_OK)
+            f->worst = status;
+    }
+    return status;
+}
+
+static void check_reads(struct faulty *f, const char *when)
+{
+    for (int i = 0; i < WRITES; i++) {
+        char key[16], value[VALUE];
+        adb_value v = ADB_VALUE_INIT;
+        struct db_read r = {.pinned = &v};
+        key_of(i, key);
+        value_of(i, value);
+        adb_status status = db_get(f->db, slice_of_string(key), &r);
+        bool there = status == ADB_OK;
+        if (!there && status != ADB_NOT_FOUND)
+            fail_msg("%s: '%s': %s", when, key, status_message());
+        if (!there && f->fates[i] == ACKNOWLEDGED)
+            fail_msg("%s: '%s' was acknowledged and is lost", when, key);
+        if (there && (f->fates[i] == REFUSED || f->fates[i] == NOT_WRITTEN))
+            fail_msg("%s: '%s' was refused and is there", when, key);
+        if (there && (v.size != VALUE || memcmp(v.data, value, VALUE) != 0))
+            fail_msg("%s: '%s' is not what was written", when, key);
+        db_value_release(&v);
+    }
+}
+
+/* The cause is gone: the next writes must find their way back. */
+static void recover(struct faulty *f, const char *name)
+{
+    uint64_t until = clock_now_ns() + UINT64_C(20) * 1000000000;
+    int first = BEFORE + DURING;
+    while (put_timed(f, first, 5000) != ADB_OK) {
+        if (clock_now_ns() > until)
+            fail_msg("%s: writes do not recover: %s", name, status_message());
+        usleep(10000);
+    }
+    for (int i = first + 1; i < WRITES; i++)
+        if (put_timed(f, i, 5000) != ADB_OK)
+            fail_msg("%s: write %d after recovery: %s", name, i,
+                     status_message());
+    adb_status status;
+    while ((status = db_flush(f->db)) != ADB_OK) {
+        if (clock_now_ns() > until)
+            fail_msg("%s: flushes do not recover: %s", name, status_message());
+        usleep(10000);
+    }
+    if (db_health(f->db) != ADB_OK)
+        fail_msg("%s: health after recovery: %s", name, status_message());
+}
+
+static void run_case(const struct fault_case *c, const char *durability)
+{
+    struct faulty f = {.disk = env_memory_new(ENV_MEMORY_STRICT)};
+    char options[256];
+    f.env = env_fault_new(f.disk);
+    snprintf(options, sizeof options,
+             "durability=%s memtable_size=64K max_memtables=3 "
+             "memory_budget=4M wal_segment_min=64K wal_segment_max=128K %s",
+             durability, c->options);
+    f.db = db_test_open(f.env, "/db", options);
+    for (int i = 0; i < BEFORE; i++)
+        assert_ok(put_timed(&f, i, 5000));
+    const struct env_fault_rule rule = {.operations = c->operations,
+                                        .path_part = c->path_part,
+                                        .skip = c->skip,
+                                        .count = ~UINT64_C(0),
+                                        .error = c->error};
+    env_fault_set(f.env, &rule);
+    for (int i = BEFORE; i < BEFORE + DURING; i++)
+        (void)!put_timed(&f, i, 10);
+    check_reads(&f, c->name);
+    adb_status flushed = db_flush(f.db);
+    if (env_fault_hits(f.env) == 0)
+        fail_msg("%s: nothing failed", c->name);
+    if (f.worst == ADB_OK && flushed == ADB_OK)
+        fail_msg("%s: no failure was reported", c->name);
+    if (c->background && flushed != ADB_OK &&
+        db_health(f.db) == ADB_OK && f.worst == ADB_OK)
+        fail_msg("%s: health says nothing", c->name);
+    check_reads(&f, c->name);
+    env_fault_set(f.env, NULL);
+    recover(&f, c->name);
+    check_reads(&f, c->name);
+    db_test_abandon(f.db);
+    f.db = db_test_open(f.env, "/db", options);
+    check_reads(&f, c->name);
+    if (db_verify(f.db, NULL, NULL, NULL) != ADB_OK)
+        fail_msg("%s: %s", c->name, status_message());
+    assert_ok(db_close(f.db));
+    env_fault_free(f.env);
+    env_memory_free(f.disk);
+}
+
+static void run_all(const char *durability)
+{
+    const char *only = getenv("ADB_TEST_CASE");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool syncs_log = cases[i].operations == ENV_FAULT_SYNC &&
+                         cases[i].path_part &&
+                         strcmp(cases[i].path_part, ".log") == 0;
+        /* Without a sync a write the log's does not fail. */
+        if (syncs_log && strcmp(durability, "sync") != 0)
+            continue;
+        if (only && strcmp(only, cases[i].name) != 0)
+            continue;
+        uint64_t began = clock_now_ns();
+        run_case(&cases[i], durability);
+        if (only)
+            printf("%s: %llu ms\n", cases[i].name,
+                   (unsigned long long)((clock_now_ns() - began) / 1000000));
+    }
+}
+
+static void test_sync(void **state)
+{
+    (void)state;
+    run_all("sync");
+}
+
+static void test_process(void **state)
+{
+    (void)state;
+    run_all("process sync_interval=3600s");
+}
+
+/* The disk itself is full, then is made larger. */
+static void test_disk_full(void **state)
+{
+    (void)state;
+    static const char *const accesses[] = {"map", "write"};
+    for (int a = 0; a < 2; a++) {
+        struct faulty f = {.disk = env_memory_new(ENV_MEMORY_STRICT)};
+        char options[128];
+        snprintf(options, sizeof options,
+                 "durability=sync memtable_size=64K memory_budget=4M "
+                 "wal_segment_min=64K wal_segment_max=128K wal_access=%s",
+                 accesses[a]);
+        env_memory_set_capacity(f.disk, 1 << 20);
+        f.env = f.disk;
+        f.db = db_test_open(f.env, "/db", options);
+        int refused = 0;
+        /* Each value once more, under other keys, until nothing fits. */
+        for (int i = 0; i < BEFORE; i++)
+            assert_ok(put_timed(&f, i, 5000));
+        char value[VALUE];
+        memset(value, 'x', VALUE);
+        for (int i = 0; i < 2000 && refused < 20; i++) {
+            char key[32];
+            uint32_t noise = (uint32_t)i * 2654435761u;
+            for (size_t at = 0; at + 4 <= VALUE; at += 4) {
+                noise = noise * 1664525u + 1013904223u;
+                memcpy(value + at, &noise, 4);
+            }
+            snprintf(key, sizeof key, "more%06d", i);
+            struct db_write w = {.kind = KV_PUT,
+                                 .key = slice_of_string(key),
+                                 .value = slice_of(value, VALUE),
+                                 .durability = ADB_DURABILITY_SYNC,
+                                 .deadline_ns = clock_now_ns() + 100000000};
+            adb_status status = db_write(f.db, &w);
+            if (status != ADB_OK) {
+                refused++;
+                assert_true(status == ADB_NO_SPACE || status == ADB_TIMEOUT ||
+                            status == ADB_UNKNOWN_OUTCOME);
+            }
+        }
+        assert_true(refused > 0);
+        check_reads(&f, "full disk");
+        env_memory_set_capacity(f.disk, 64 << 20);
+        recover(&f, "full disk");
+        check_reads(&f, "larger disk");
+        assert_ok(db_close(f.db));
+        env_memory_free(f.disk);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sync),
+        cmocka_unit_test(test_process),
+        cmocka_unit_test(test_disk_full),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
