@@ -75,6 +75,7 @@ struct adb {
     struct env *env;
     char *path; /* owned */
     struct db_options options;
+    uint64_t manifest_roll_bytes;
     uint64_t first_own_segment; /* lower ones are from earlier openings */
     size_t memtable_capacity; /* the largest write an ordinary one takes */
     adb_log_fn log;

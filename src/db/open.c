@@ -199,7 +199,7 @@ static struct version_set_options set_options(adb *db)
         .env = db->env,
         .directory = db->path,
         .tables = &db->tables,
-        .manifest_roll_bytes = MANIFEST_ROLL_BYTES,
+        .manifest_roll_bytes = db->manifest_roll_bytes,
         .installed = version_installed,
         .context = db,
     };
@@ -390,6 +390,9 @@ adb_status db_open(const char *path, const struct adb_options *options,
     init_locks(db);
     db->opened_ns = clock_now_ns();
     db->env = options->env ? options->env : env_posix();
+    db->manifest_roll_bytes = options->manifest_roll_bytes
+                                  ? options->manifest_roll_bytes
+                                  : MANIFEST_ROLL_BYTES;
     db->log = options->log;
     db->log_context = options->log_context;
     db->options = options->values;

@@ -40,6 +40,7 @@ struct adb_options {
     adb_log_fn log;
     void *log_context;
     struct env *env; /* NULL: the real one; set by tests */
+    uint64_t manifest_roll_bytes; /* 0: as is good; tests make it small */
 };
 
 void db_options_init(struct adb_options *o);
