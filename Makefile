@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench clean help deps test-deps format soak-kill
+.PHONY: all build run test install bench fuzz clean help deps test-deps format soak-kill
 
 all: build
 
@@ -38,6 +38,10 @@ soak-kill: test-deps
 	@cmake --preset release -G Ninja -DADB_BUILD_TESTS=ON >/dev/null
 	@ninja -C build/release test_model_kill
 	@cd build/release/tests && ADB_TEST_KILLS=$(or $(KILLS),5000) ./test_model_kill
+
+## make fuzz     libFuzzer over all decoders, FUZZ_SECONDS each (default 600)
+fuzz: test-deps
+	@sh scripts/fuzz.sh $(or $(FUZZ_SECONDS),600)
 
 ## make format   clang-format over all C files
 format:
