@@ -260,6 +260,10 @@ static void *flush_thread(void *argument)
             continue;
         }
         db_log(db, 0, "flush failed, nothing is lost: %s", status_message());
+        if (status == ADB_UNKNOWN_OUTCOME)
+            /* Of the edit, that is: a write that waits for room and gets to
+               see this did not happen. */
+            status = status_context(ADB_IO, "a memtable was not flushed");
         status_save(&db->flush_error, status);
         condition_broadcast(&db->changed);
         if (db->closing)

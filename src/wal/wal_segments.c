@@ -114,6 +114,10 @@ static adb_status make_segment(struct wal *w, uint64_t need,
         status = announce(w, s);
         if (status != ADB_OK)
             wal_discard_segment(w, s, status == ADB_UNKNOWN_OUTCOME);
+        /* Unknown is what becomes of the segment, not of the record that was
+           to be its first: that one does not exist. */
+        if (status == ADB_UNKNOWN_OUTCOME)
+            status = status_context(ADB_IO, "no new log segment");
     }
 
     mutex_lock(&w->lock);
