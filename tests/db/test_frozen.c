@@ -72,7 +72,7 @@ static const char *const seen_in_round[ROUNDS] = {
 
 static void write_round(adb *db, int round)
 {
-    char digit[2] = {(char)('0' + round), 0}, only[8];
+    char digit[2] = {(char)('0' + round), 0}, only[16];
     snprintf(only, sizeof only, "only%d", round);
     db_test_put(db, "all", digit);
     db_test_put(db, only, digit);
@@ -91,7 +91,7 @@ static void expect_round(adb *db, const adb_snapshot *snapshot, int round)
     char digit[2] = {(char)('0' + round), 0};
     db_test_expect_at(db, snapshot, "all", digit);
     for (int i = 0; i < ROUNDS; i++) {
-        char only[8], its[2] = {(char)('0' + i), 0};
+        char only[16], its[2] = {(char)('0' + i), 0};
         snprintf(only, sizeof only, "only%d", i);
         db_test_expect_at(db, snapshot, only, i <= round ? its : NULL);
     }
