@@ -142,7 +142,8 @@ static adb_status fault_write(struct env_file *file, uint64_t offset,
     struct verdict v = judge(f->env, ENV_FAULT_WRITE, file->path, NULL);
     if (!v.error)
         return env_file_write(f->base, offset, data, size);
-    size_t part = (size_t)MIN_OF(v.partial, (uint64_t)size);
+    /* A call that moved everything would have said so. */
+    size_t part = (size_t)MIN_OF(v.partial, (uint64_t)(size ? size - 1 : 0));
     adb_status status =
         part ? env_file_write(f->base, offset, data, part) : ADB_OK;
     if (status != ADB_OK)

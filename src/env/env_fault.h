@@ -36,7 +36,8 @@ struct env_fault_rule {
     uint64_t skip;            /* matching calls that pass first */
     uint64_t count;           /* calls that then fail; ~0: for ever */
     int error;                /* errno to fail with; 0: only delay */
-    uint64_t partial;         /* writes: bytes that reach the file first */
+    uint64_t partial;         /* writes: bytes that reach the file first
+                                 (of a shorter write all but one) */
     bool drop_on_sync_failure; /* a failing sync also loses unsynced data of
                                   the file where the base is env_memory */
     uint64_t delay_ns;

@@ -198,21 +198,39 @@ static void seal_locked(struct wal *w)
     w->current = NULL;
 }
 
+/* The bytes of a failed write that did reach the file may be a whole record,
+   if all that is missing is padding. It must not surface after a crash: its
+   checksum goes. */
+static adb_status take_back(struct wal_segment *s, uint64_t offset,
+                            adb_status status)
+{
+    static const uint8_t zeros[8];
+    struct status_saved saved;
+    status_save(&saved, status);
+    if (s->map || wal_segment_put(s, offset, zeros, sizeof(zeros)) == ADB_OK)
+        return status_restore(&saved);
+    status_restore(&saved);
+    return status_context(ADB_UNKNOWN_OUTCOME,
+                          "the write did not happen, but could after a crash");
+}
+
 /* A write that failed. For want of space the segment ends before the failed
    record, for whatever else it is not trusted any more. Want of memory stops
    an append before the bytes that would make it a record. */
 static adb_status write_failed(struct wal *w, struct wal_segment *s,
-                               adb_status status)
+                               uint64_t offset, adb_status status)
 {
     if (status == ADB_NO_MEMORY)
         return status;
-    if (status != ADB_NO_SPACE)
-        return wal_fail(w, s, status);
-    mutex_lock(&w->lock);
-    if (w->current == s)
-        seal_locked(w);
-    mutex_unlock(&w->lock);
-    return status;
+    if (status != ADB_NO_SPACE) {
+        wal_fail(w, s, status);
+    } else {
+        mutex_lock(&w->lock);
+        if (w->current == s)
+            seal_locked(w);
+        mutex_unlock(&w->lock);
+    }
+    return take_back(s, offset, status);
 }
 
 static struct watermark read_watermark(struct wal *w, uint64_t *generation)
@@ -505,7 +523,7 @@ adb_status wal_append(struct wal *w, uint64_t seq, uint32_t count,
     else
         status = append_large(w, s, offset, &r, pieces, piece_count);
     if (unlikely(status != ADB_OK))
-        return write_failed(w, s, status);
+        return write_failed(w, s, offset, status);
 
     publish(w, s, offset + r.size, &r);
     at->segment = s->number;

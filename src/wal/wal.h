@@ -85,8 +85,9 @@ adb_status wal_adopt(struct wal *w, uint64_t number) ADB_MUST_CHECK;
 
 /* Appends one batch record. pieces are joined to the payload. On failure
    nothing was appended (ADB_NO_SPACE: no room for a segment; it is tried again
-   at the next append). *at is what to hand to wal_sync; *bytes the log space
-   taken. */
+   at the next append; ADB_UNKNOWN_OUTCOME: not now, but the record may turn up
+   if there is a crash before the next append). *at is what to hand to
+   wal_sync; *bytes the log space taken. */
 adb_status wal_append(struct wal *w, uint64_t seq, uint32_t count,
                       const adb_slice *pieces, size_t piece_count,
                       struct wal_position *at, uint64_t *bytes) ADB_MUST_CHECK;
