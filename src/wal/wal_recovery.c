@@ -22,6 +22,7 @@
 
 #include "base/alloc.h"
 #include "base/buffer.h"
+#include "kv/types.h"
 #include "wal/wal.h"
 #include "wal/wal_internal.h"
 #include "wal/wal_reader.h"
@@ -84,7 +85,8 @@ static adb_status parse_header(struct link *link, const char *path,
     } else {
         p = NULL;
     }
-    if (p != end || own != number || link->before.segment >= number)
+    if (p != end || own != number || link->before.segment >= number ||
+        link->before.next_seq > KV_MAX_SEQ + 1)
         return status_set(ADB_CORRUPTION,
                           "'%s' offset 0: malformed segment header", path);
     link->valid = true;
@@ -163,6 +165,7 @@ static bool continues(const struct recovery *r, const struct record *record,
     return record->kind == RECORD_BATCH && record->count > 0 &&
            record->previous == r->last.checksum &&
            record->seq >= r->last.next_seq &&
+           record->seq + record->count <= KV_MAX_SEQ + 1 &&
            record->size <= limit - r->last.length;
 }
 
