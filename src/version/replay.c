@@ -169,7 +169,9 @@ adb_status replay_version(struct replay *r, struct table_owner *owner,
     struct version_step step;
     adb_status status = version_build(empty, &all, owner, &step);
     if (status == ADB_OK) {
-        *out = version_ref(step.next);
+        status = version_check(step.next);
+        if (status == ADB_OK)
+            *out = version_ref(step.next);
         version_step_deinit(&step);
     }
     version_unref(empty);

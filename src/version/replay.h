@@ -23,7 +23,8 @@ void replay_deinit(struct replay *r);
 /* ADB_INVALID: the edit does not fit what came before. */
 adb_status replay_apply(struct replay *r,
                         const struct version_edit *e) ADB_MUST_CHECK;
-/* The version of all that was applied. */
+/* The version of all that was applied. ADB_INVALID: what it says of itself
+   does not hold (version_check). */
 adb_status replay_version(struct replay *r, struct table_owner *owner,
                           struct version **out) ADB_MUST_CHECK;
 
