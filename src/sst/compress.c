@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #include "base/alloc.h"
+#include "sst/format.h"
 
 struct sst_compressor {
     enum sst_compression kind;
@@ -86,7 +87,7 @@ size_t sst_compress(struct sst_compressor *c, const void *data, size_t size,
         if (ZSTD_isError(packed))
             packed = 0;
     }
-    return packed < worth ? packed : 0;
+    return packed < worth && sst_sizes_fit(packed, size) ? packed : 0;
 }
 
 /* ---- unpacking ---- */

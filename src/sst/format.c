@@ -62,9 +62,9 @@ adb_status sst_frame_check(const uint8_t *frame, const struct sst_handle *h,
 
 adb_status sst_handle_check(const struct sst_handle *h, uint64_t limit)
 {
-    if (h->offset < SST_HEADER_SIZE || !h->size || !h->raw_size || h->size > SST_MAX_BLOCK ||
-        h->raw_size > SST_MAX_BLOCK || h->offset > limit ||
-        sst_handle_span(h) > limit - h->offset)
+    if (h->offset < SST_HEADER_SIZE || !h->size ||
+        h->raw_size > SST_MAX_BLOCK || !sst_sizes_fit(h->size, h->raw_size) ||
+        h->offset > limit || sst_handle_span(h) > limit - h->offset)
         return status_set(ADB_CORRUPTION,
                           "handle of %u bytes (%u unpacked) at offset %llu "
                           "does not lie in the file's %llu bytes",
@@ -196,6 +196,10 @@ adb_status sst_footer_decode(const uint8_t bytes[SST_FOOTER_SIZE],
     status = sst_handle_check(&f.top, file_size - SST_FOOTER_SIZE);
     if (status == ADB_OK)
         status = sst_handle_check(&f.properties, file_size - SST_FOOTER_SIZE);
+    if (status == ADB_OK && (f.top.size != f.top.raw_size ||
+                             f.properties.size != f.properties.raw_size))
+        status = status_set(ADB_CORRUPTION,
+                            "top index and properties are never packed");
     if (status != ADB_OK)
         return status_context(status, "%s: footer", path);
     *out = f;

@@ -40,6 +40,10 @@ enum {
 /* Unpacked blocks are refused above this, so that a damaged size cannot ask
    for absurd memory. */
 #define SST_MAX_BLOCK ((uint32_t)1 << 30)
+/* So is a packed block that claims to become more than this and more than
+   SST_MAX_RATIO times what is stored. */
+#define SST_RATIO_FREE ((uint32_t)4 << 20)
+enum { SST_MAX_RATIO = 1024 };
 
 /* The first SST_HEADER_SIZE bytes of every table, and a word of its footer. */
 extern const uint8_t sst_magic[SST_HEADER_SIZE];
@@ -55,6 +59,14 @@ struct sst_handle {
 static inline size_t sst_handle_span(const struct sst_handle *h)
 {
     return (size_t)h->size + SST_TRAILER_SIZE;
+}
+
+/* May `size` stored bytes become `raw_size`? Writers store what packs better
+   than this as it is. */
+static inline bool sst_sizes_fit(uint64_t size, uint64_t raw_size)
+{
+    return size <= raw_size && (raw_size <= SST_RATIO_FREE ||
+                                raw_size / SST_MAX_RATIO <= size);
 }
 
 /* Writes the trailer of the frame whose `size` stored bytes stand at `frame`

@@ -210,9 +210,9 @@ uint32_t sst_index_find(const struct sst_index *index, adb_slice key)
     if (key.size < index->prefix.size)
         return 0;
 
-    adb_slice suffix = slice_of((const uint8_t *)key.data + n, key.size - n);
-    if (!n)
-        suffix = key;
+    adb_slice suffix = key;
+    if (n) /* data may be NULL otherwise */
+        suffix = slice_of((const uint8_t *)key.data + n, key.size - n);
     uint64_t head = key_head8(suffix.data, suffix.size);
     uint32_t i = heads_lower_bound(index, head);
     if (i < index->count && index->levels[0][i] == head)

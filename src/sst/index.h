@@ -64,6 +64,12 @@ struct sst_index {
 /* Bytes of array memory that decoding raw needs; 0: not an index part. */
 size_t sst_index_memory(const uint8_t *raw, size_t size);
 
+/* Blocks in raw, for which sst_index_memory was not 0. */
+static inline uint32_t sst_index_count(const uint8_t *raw)
+{
+    return get_u32(raw);
+}
+
 /* limit: file bytes that frames may lie in. Messages without place. */
 adb_status sst_index_decode(const uint8_t *raw, size_t size, uint64_t limit,
                             void *memory, struct sst_index *out)

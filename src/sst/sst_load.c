@@ -175,6 +175,12 @@ static adb_status decode_index(struct sst_reader *r, uint32_t part,
     if (!arrays)
         return sst_place(status_set(ADB_CORRUPTION, "not an index"), r, "index",
                          p->index.offset);
+    uint32_t count = sst_index_count(raw);
+    if (count != p->blocks)
+        return sst_place(status_set(ADB_CORRUPTION,
+                                    "%u blocks where the top index says %u",
+                                    count, p->blocks),
+                         r, "index", p->index.offset);
     size_t head = sizeof(struct index_frame);
     size_t slots = (size_t)p->blocks * sizeof(cache_slot);
     size_t kept = ROUND_UP((size_t)p->index.raw_size, (size_t)8);
@@ -196,11 +202,6 @@ static adb_status decode_index(struct sst_reader *r, uint32_t part,
     memcpy(copy, raw, p->index.raw_size);
     adb_status status = sst_index_decode(copy, p->index.raw_size, r->data_end,
                                          memory + head + slots, &index->index);
-    if (status == ADB_OK && index->index.count != p->blocks)
-        status = status_set(ADB_CORRUPTION,
-                            "%u blocks where the top index "
-                            "says %u",
-                            index->index.count, p->blocks);
     if (status != ADB_OK)
         return fail_frame(index,
                           sst_place(status, r, "index", p->index.offset));

@@ -98,6 +98,9 @@ static adb_status compare(struct sst_reader *r)
         r->blocks += part->blocks;
         entries += part->entries;
     }
+    /* Arrays are made of that many: no more than there is room for. */
+    if (r->blocks > r->data_end / SST_TRAILER_SIZE)
+        return mismatch(r, "number of blocks", r->blocks, p->blocks);
     if (r->blocks != p->blocks)
         return mismatch(r, "number of blocks", r->blocks, p->blocks);
     if (entries != p->info.entries)
