@@ -200,16 +200,22 @@ static void seal_locked(struct wal *w)
 
 /* The bytes of a failed write that did reach the file may be a whole record,
    if all that is missing is padding. It must not surface after a crash: its
-   checksum goes. */
+   checksum goes, and that is synced, for the system may have written the bytes
+   out in between. */
 static adb_status take_back(struct wal_segment *s, uint64_t offset,
                             adb_status status)
 {
     static const uint8_t zeros[8];
     struct status_saved saved;
     status_save(&saved, status);
-    if (s->map || wal_segment_put(s, offset, zeros, sizeof(zeros)) == ADB_OK)
-        return status_restore(&saved);
+    if (s->map)
+        return status;
+    adb_status taken = wal_segment_put(s, offset, zeros, sizeof(zeros));
+    if (taken == ADB_OK)
+        taken = env_file_sync(s->file);
     status_restore(&saved);
+    if (taken == ADB_OK)
+        return status;
     return status_context(ADB_UNKNOWN_OUTCOME,
                           "the write did not happen, but could after a crash");
 }
