@@ -22,7 +22,7 @@
 #include "base/alloc.h"
 #include "base/thread.h"
 
-enum { STEPS = 300, PROCESSES = 4, PATIENCE_S = 10, HANG_S = 60 };
+enum { STEPS = 300, PROCESSES = 8, PATIENCE_S = 10, HANG_S = 60 };
 enum { FAILURES_BORNE = 30 }; /* steps that fail before the cause goes */
 
 struct mode {
