@@ -27,8 +27,8 @@ size_t store_value(size_t key, uint64_t id, uint8_t *p)
     uint64_t h = hash_key(pair, sizeof pair);
     size_t size = (size_t)(id >> 32);
     for (size_t i = 0; i < size; i++)
-        p[i] = i < 8 ? (uint8_t)(id >> (8 * i))
-                     : (uint8_t)((h >> (i % 8 * 8)) ^ (i * 7 + i / 256));
+        p[i] = (uint8_t)(i < 8 ? id >> (8 * i)
+                               : (h >> (i % 8 * 8)) ^ (i * 7 + i / 256));
     return size;
 }
 
