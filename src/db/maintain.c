@@ -170,6 +170,7 @@ static void verify_log(adb *db, struct verification *v)
             .segment_count = count,
             .ends = ends,
             .check_only = true,
+            .database = version_set_database(db->versions),
             .replay = accept_record,
         };
         if (wal_recover(&in, &found) != ADB_OK)

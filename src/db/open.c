@@ -218,6 +218,7 @@ static adb_status start_log(adb *db, const struct wal_end *last,
         .max_segment = db->options.wal_segment_max,
         .spares = 2,
         .ledger = &db->ledger,
+        .database = version_set_database(db->versions),
         .segment_created = segment_created,
         .context = db,
     };

@@ -118,6 +118,7 @@ adb_status db_recover_log(struct db_recovery *r,
         .ends = state->segment_ends,
         .synced_through = state->synced_through,
         .closed_cleanly = state->closed_cleanly,
+        .database = state->database,
         .replay = replay,
         .context = r,
     };

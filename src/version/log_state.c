@@ -31,7 +31,9 @@ adb_status log_state_copy(const struct log_state *in, struct log_state *out)
 {
     struct log_state copy = {.count = in->count,
                              .synced_through = in->synced_through,
-                             .last_seq = in->last_seq};
+                             .last_seq = in->last_seq,
+                             .segments_below = in->segments_below,
+                             .database = in->database};
     adb_status status = reserve(&copy, in->count);
     if (status != ADB_OK) {
         log_state_deinit(&copy);
@@ -65,6 +67,8 @@ static adb_status create(struct log_state *s, uint64_t number)
         return status;
     s->segments[s->count] = number;
     s->ends[s->count++] = (struct wal_end){0};
+    if (s->segments_below)
+        s->segments_below = MAX_OF(s->segments_below, number + 1);
     return ADB_OK;
 }
 
@@ -104,6 +108,13 @@ adb_status log_state_apply(struct log_state *s, const struct version_edit *e)
         status = end_segment(s, &e->segment_ends[i]);
     for (size_t i = 0; i < e->segments_removed_count && status == ADB_OK; i++)
         status = remove_segment(s, e->segments_removed[i]);
+    if (e->database) {
+        if (s->database && s->database != e->database)
+            return status_set(ADB_INVALID,
+                              "the edit belongs to another database");
+        s->database = e->database;
+    }
+    s->segments_below = MAX_OF(s->segments_below, e->segments_below);
     s->last_seq = MAX_OF(s->last_seq, e->last_seq);
     if (watermark_after(&e->synced_through, &s->synced_through))
         s->synced_through = e->synced_through;

@@ -13,6 +13,8 @@ struct log_state {
     size_t count;
     struct watermark synced_through;
     uint64_t last_seq;
+    uint64_t segments_below; /* all that were ever made; 0: not known */
+    uint64_t database;       /* whose log it is; 0: not known */
 };
 
 void log_state_deinit(struct log_state *s);

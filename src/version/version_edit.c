@@ -18,8 +18,11 @@
  *   8 next run           number
  *   9 last seq           sequence
  *  10 synced through     segment, offset, seq
+ *  11 segments below     number: every log segment ever made is below, but
+ *                        for those that later edits create
+ *  12 database           a random number that all files of a database share
  *
- * Tags are never reused. Numbers 7 to 10 stand at most once and only when
+ * Tags are never reused. Numbers 7 to 12 stand at most once and only when
  * they say something.
  */
 #include "version/version_edit.h"
@@ -40,7 +43,9 @@ enum tag {
     TAG_NEXT_FILE = 7,
     TAG_NEXT_RUN = 8,
     TAG_LAST_SEQ = 9,
-    TAG_SYNCED_THROUGH = 10
+    TAG_SYNCED_THROUGH = 10,
+    TAG_SEGMENTS_BELOW = 11,
+    TAG_DATABASE = 12
 };
 
 /* Counters beyond this are damage, not use: they would wrap. */
@@ -237,6 +242,10 @@ static adb_status put_counters(struct buffer *out, const struct version_edit *e)
     if (w->segment && status == ADB_OK)
         status = put_numbers(out, TAG_SYNCED_THROUGH,
                              (uint64_t[]){w->segment, w->offset, w->seq}, 3);
+    if (e->segments_below && status == ADB_OK)
+        status = put_numbers(out, TAG_SEGMENTS_BELOW, &e->segments_below, 1);
+    if (e->database && status == ADB_OK)
+        status = put_numbers(out, TAG_DATABASE, &e->database, 1);
     return status;
 }
 
@@ -409,6 +418,10 @@ static adb_status take_field(uint64_t tag, struct cursor *c,
         return take_once(c, tag, &e->last_seq);
     case TAG_SYNCED_THROUGH:
         return take_watermark(c, &e->synced_through);
+    case TAG_SEGMENTS_BELOW:
+        return take_once(c, tag, &e->segments_below);
+    case TAG_DATABASE:
+        return take_once(c, tag, &e->database);
     default:
         return status_set(ADB_UNSUPPORTED,
                           "version edit with the unknown field %" PRIu64

@@ -61,6 +61,8 @@ struct version_edit {
     uint64_t next_run;
     uint64_t last_seq; /* every version in tables is at or below */
     struct watermark synced_through;
+    uint64_t segments_below; /* of snapshots, see version_edit.c */
+    uint64_t database;       /* likewise */
 };
 
 void version_edit_deinit(struct version_edit *e);

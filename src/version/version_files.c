@@ -9,6 +9,7 @@
 #include "sst/sst_writer.h"
 #include "version/names.h"
 #include "version/version_set_internal.h"
+#include "wal/wal_reader.h"
 
 /* A manifest larger than this is none that an interrupted creation left. */
 enum { CREATION_MAX_BYTES = 4096 };
@@ -201,6 +202,46 @@ adb_status version_set_check_tables(struct version_set *s)
     for (size_t i = 0; i < v->run_count; i++)
         for (size_t j = 0; j < v->runs[i].count && status == ADB_OK; j++)
             status = check_table(s, &v->runs[i].tables[j]->info);
+    return status;
+}
+
+struct segment_check {
+    struct version_set *set;
+    const char *manifest; /* path */
+    struct wal_reader reader;
+};
+
+static adb_status check_segment(void *context, const char *name)
+{
+    struct segment_check *c = context;
+    struct version_set *s = c->set;
+    uint64_t number = 0;
+    bool exists, valid = false;
+    struct record header;
+    if (name_parse(name, &number) != NAME_LOG || !s->logs.segments_below ||
+        number < s->logs.segments_below)
+        return ADB_OK;
+    adb_status status =
+        wal_reader_open(&c->reader, s->options.env, s->options.directory,
+                        number, &exists);
+    if (status == ADB_OK && exists)
+        status = wal_reader_record(&c->reader, 0, &valid, &header);
+    if (status == ADB_OK && valid)
+        return status_set(ADB_CORRUPTION,
+                          "the end of '%s' is missing: the log segment "
+                          "'%s/%s' was made after it; restore the directory "
+                          "from a backup or run 'albertdb repair'",
+                          c->manifest, s->options.directory, name);
+    return status;
+}
+
+adb_status version_set_check_segments(struct version_set *s,
+                                      const char *manifest)
+{
+    struct segment_check c = {.set = s, .manifest = manifest};
+    adb_status status = env_list_dir(s->options.env, s->options.directory,
+                                     check_segment, &c);
+    wal_reader_deinit(&c.reader);
     return status;
 }
 

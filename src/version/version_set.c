@@ -119,7 +119,9 @@ static adb_status write_logs(struct manifest_writer *w, struct version_set *s,
                              .next_file = atomic_load(&s->next_file),
                              .next_run = atomic_load(&s->next_run),
                              .last_seq = logs->last_seq,
-                             .synced_through = logs->synced_through};
+                             .synced_through = logs->synced_through,
+                             .segments_below = logs->segments_below,
+                             .database = logs->database};
     struct wal_end *known = mem_alloc((logs->count + 1) * sizeof *known);
     if (!known)
         return status_set(ADB_NO_MEMORY, "no memory for a manifest");
@@ -446,6 +448,8 @@ static adb_status begin_locked(struct version_set *s,
         if (edit)
             raise_counters(s, edit);
         s->sweep_below = atomic_load(&s->next_file);
+        /* What earlier openings made is below, the log goes on above. */
+        d.logs.segments_below = s->sweep_below;
         status = roll(s, &d, &maybe);
     }
     if (status == ADB_OK) {
@@ -465,6 +469,22 @@ adb_status version_set_begin(struct version_set *s, struct version_edit *edit)
     return status;
 }
 
+/* A number that tells this database's files from those of others. */
+static adb_status name_database(struct version_set *s)
+{
+    uint64_t number;
+    struct env *env = s->options.env;
+    adb_status status = env->ops->random(env, &number, sizeof number);
+    if (status == ADB_OK)
+        s->logs.database = (number & ((UINT64_C(1) << 59) - 1)) + 1;
+    return status;
+}
+
+uint64_t version_set_database(const struct version_set *s)
+{
+    return s->logs.database;
+}
+
 adb_status version_set_create(const struct version_set_options *options,
                               struct version_set **out)
 {
@@ -473,6 +493,8 @@ adb_status version_set_create(const struct version_set_options *options,
     if (status != ADB_OK)
         return status;
     status = version_set_skip_used_numbers(s);
+    if (status == ADB_OK)
+        status = name_database(s);
     if (status == ADB_OK)
         status = version_set_begin(s, NULL);
     if (status != ADB_OK) {
@@ -559,6 +581,8 @@ static adb_status recover(struct version_set *s, bool *closed)
         status = version_set_check_tables(s);
     }
     if (status == ADB_OK)
+        status = version_set_check_segments(s, path);
+    if (status == ADB_OK)
         status = version_set_skip_used_numbers(s);
     replay_deinit(&r);
     mem_free(path);
@@ -585,6 +609,7 @@ adb_status version_set_recover(const struct version_set_options *options,
                                    .segment_ends = s->logs.ends,
                                    .synced_through = s->logs.synced_through,
                                    .last_seq = s->logs.last_seq,
+                                   .database = s->logs.database,
                                    .closed_cleanly = closed};
     *out = s;
     return ADB_OK;

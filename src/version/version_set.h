@@ -43,6 +43,7 @@ struct version_set_state {
     struct wal_end *segment_ends; /* parallel; segment 0 where not known */
     struct watermark synced_through;
     uint64_t last_seq;
+    uint64_t database;
     bool closed_cleanly;
 };
 
@@ -59,7 +60,8 @@ adb_status version_set_create(const struct version_set_options *options,
                               struct version_set **out) ADB_MUST_CHECK;
 
 /* Reads CURRENT and the manifest. Checks that every table file is there with
-   its size. Nothing on disk is changed before version_set_begin. */
+   its size, and that no log segment is in use that the manifest does not know:
+   then the end of the manifest is missing. Nothing on disk is changed before version_set_begin. */
 adb_status version_set_recover(const struct version_set_options *options,
                                struct version_set **out,
                                struct version_set_state *state) ADB_MUST_CHECK;
@@ -85,6 +87,10 @@ adb_status version_set_apply(struct version_set *s,
 
 /* A counted reference on the current version. Waits for no I/O. */
 struct version *version_set_current(struct version_set *s);
+
+/* The random number that all files of this database share; not while it is
+   being created or recovered. */
+uint64_t version_set_database(const struct version_set *s);
 
 uint64_t version_set_new_file(struct version_set *s); /* never reused */
 uint64_t version_set_new_run(struct version_set *s);

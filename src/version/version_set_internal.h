@@ -39,6 +39,11 @@ struct version_set {
 /* Every table of the current version is there with its size. */
 adb_status version_set_check_tables(struct version_set *s) ADB_MUST_CHECK;
 
+/* No log segment holds a header that was made after the manifest's end: its
+   number is made durable there before the first record goes in. */
+adb_status version_set_check_segments(struct version_set *s,
+                                      const char *manifest) ADB_MUST_CHECK;
+
 /* New files get numbers above all tables and manifests in the directory, so
    that leftovers of a crash are never met. */
 adb_status version_set_skip_used_numbers(struct version_set *s) ADB_MUST_CHECK;

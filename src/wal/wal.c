@@ -261,6 +261,8 @@ static size_t encode_segment_header(uint8_t *payload, const struct wal *w,
     p = put_varint(p, before->length);
     put_u64(p, before->checksum);
     p = put_varint(p + 8, w->next_seq);
+    if (w->options.database)
+        p = put_varint(p, w->options.database);
     return (size_t)(p - payload);
 }
 

@@ -12,7 +12,7 @@
  * Payload of the header record, all varints:
  *   format version (1), segment number, capacity,
  *   previous segment number (0: none), its final length, its last record's
- *   checksum (u64), next sequence number
+ *   checksum (u64), next sequence number, database (left out when 0)
  * The chain previous -> this makes a missing tail of the previous segment
  * provable.
  *
@@ -55,6 +55,7 @@ struct wal_options {
     uint64_t max_segment; /* e.g. 64 MiB */
     unsigned spares;      /* released segments kept for reuse, at most 2 */
     struct ledger *ledger;
+    uint64_t database; /* stands in every header; 0: none */
     /* Makes segment `number`'s existence durable in the manifest; called by
        whoever creates a segment, before its first record, after its name is
        durable. Called without any lock of the wal. */
@@ -161,6 +162,7 @@ struct wal_recovery {
     bool closed_cleanly; /* then any difference from ends is damage */
     bool check_only;     /* nothing is synced: segments of a log in use */
     uint64_t next_seq;   /* sequence expected first, 0: any */
+    uint64_t database;   /* other headers are damage; 0: any */
     /* Called for each surviving batch record in order; a failure stops. */
     adb_status (*replay)(void *context, uint64_t segment, uint64_t offset,
                          uint64_t seq, uint32_t count, adb_slice payload);

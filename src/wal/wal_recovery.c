@@ -59,11 +59,11 @@ static adb_status open_segment(struct recovery *r, size_t i, bool *exists)
 /* ---- headers ---- */
 
 static adb_status parse_header(struct link *link, const char *path,
-                               uint64_t number)
+                               uint64_t number, uint64_t expected)
 {
     adb_slice payload = link->header.payload;
     const uint8_t *p = payload.data, *end = p + payload.size;
-    uint64_t version, own, capacity;
+    uint64_t version, own, capacity, database = 0;
 
     p = get_varint(p, end, &version);
     if (p && version != WAL_FORMAT_VERSION)
@@ -82,6 +82,8 @@ static adb_status parse_header(struct link *link, const char *path,
     if (p && end - p > 8) {
         link->before.checksum = get_u64(p);
         p = get_varint(p + 8, end, &link->before.next_seq);
+        if (p && p < end)
+            p = get_varint(p, end, &database);
     } else {
         p = NULL;
     }
@@ -89,6 +91,11 @@ static adb_status parse_header(struct link *link, const char *path,
         link->before.next_seq > KV_MAX_SEQ + 1)
         return status_set(ADB_CORRUPTION,
                           "'%s' offset 0: malformed segment header", path);
+    if (expected && database != expected)
+        return status_set(ADB_CORRUPTION,
+                          "'%s' offset 0: the segment belongs to another "
+                          "database",
+                          path);
     link->valid = true;
     return ADB_OK;
 }
@@ -104,7 +111,8 @@ static adb_status read_header(struct recovery *r, size_t i)
     if (status == ADB_OK && valid &&
         link->header.kind == RECORD_SEGMENT_HEADER) {
         learn(r, &link->header);
-        status = parse_header(link, r->reader.file->path, r->in->segments[i]);
+        status = parse_header(link, r->reader.file->path, r->in->segments[i],
+                              r->in->database);
     }
     link->header.payload = slice_of(NULL, 0);
     return status;

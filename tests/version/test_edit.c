@@ -184,7 +184,7 @@ static void test_malformed(void **state)
     assert_int_equal(DECODE("\x03\x03\x01\x3f\x01"), ADB_OK);
     assert_int_equal(DECODE("\x07\x01\x05\x07\x01\x06"), ADB_CORRUPTION);
     assert_int_equal(DECODE("\x07\x01\x00"), ADB_CORRUPTION);
-    assert_int_equal(DECODE("\x0b\x01\x00"), ADB_UNSUPPORTED);
+    assert_int_equal(DECODE("\x0d\x01\x00"), ADB_UNSUPPORTED);
     assert_int_equal(DECODE("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"),
                      ADB_UNSUPPORTED);
 }
