@@ -3,8 +3,9 @@
  * named), then the file as a whole, which also covers padding.
  *
  * What is looked for beyond checksums, i.e. for bugs and forged files: order
- * of entries within and across blocks, separators that bound their blocks,
- * filters that know their keys, and counts that match the properties.
+ * of entries within and across blocks, separators and last keys that bound
+ * their blocks and parts and tell where versions go on, filters that know
+ * their keys, and counts that match the properties.
  */
 #include "sst/sst_reader_internal.h"
 
@@ -29,6 +30,9 @@ struct verify {
     struct buffer last_key; /* entry before; valid with has_last */
     uint64_t last_seq;
     bool has_last;
+    struct buffer after; /* separator of the block before, with has_after */
+    bool has_after;
+    bool continues; /* that block's last key may go on behind it */
     struct table_info found;
     uint64_t keys, extents;
 };
@@ -183,9 +187,28 @@ static adb_status separator(const struct sst_index *index, uint32_t i,
                             : status;
 }
 
+/* Would a search find what the block holds? Not where keys lie outside of what
+   the index says of this block and the one before. */
+static adb_status verify_bounds(struct verify *v, const struct sst_block *b,
+                                adb_slice upto, uint64_t offset)
+{
+    struct sst_block_entry e;
+    bool ran_off;
+    adb_slice after = buffer_slice(&v->after);
+    if (slice_compare(buffer_slice(&v->last_key), upto) > 0)
+        return wrong(v, "keys above their separator", offset);
+    if (!v->has_after)
+        return ADB_OK;
+    if (sst_block_seek(b, after, KV_MAX_SEQ) > 0)
+        return wrong(v, "keys below their separator", offset);
+    if (!v->continues &&
+        sst_block_get(b, after, KV_MAX_SEQ, &e, &ran_off) == ADB_OK)
+        return wrong(v, "goes on with a key that has ended", offset);
+    return ADB_OK;
+}
+
 static adb_status verify_block(struct verify *v, const struct sst_handle *h,
-                               const struct sst_filter *filter,
-                               const adb_slice *after, adb_slice upto)
+                               const struct sst_filter *filter, adb_slice upto)
 {
     struct sst_block b;
     adb_status status = load(v, h);
@@ -197,36 +220,42 @@ static adb_status verify_block(struct verify *v, const struct sst_handle *h,
     if (status != ADB_OK)
         return sst_place(status, v->reader, "frame", h->offset);
     status = verify_entries(v, &b, filter, h->offset);
-    if (status != ADB_OK)
-        return status;
-    if (slice_compare(buffer_slice(&v->last_key), upto) > 0)
-        return wrong(v, "keys above their separator", h->offset);
-    if (after && sst_block_seek(&b, *after, KV_MAX_SEQ) > 0)
-        return wrong(v, "keys below their separator", h->offset);
-    return ADB_OK;
+    return status == ADB_OK ? verify_bounds(v, &b, upto, h->offset) : status;
 }
 
 static void verify_blocks(struct verify *v, const struct sst_index *index,
                           const struct sst_filter *filter)
 {
-    struct buffer after = {0}, upto = {0};
-    bool has_after = false;
+    struct buffer upto = {0};
     for (uint32_t i = 0; i < index->count && v->fatal == ADB_OK; i++) {
         const struct sst_handle *h = &index->blocks[i].handle;
         adb_status status = separator(index, i, &upto);
-        adb_slice a = buffer_slice(&after), b = buffer_slice(&upto);
+        adb_slice a = buffer_slice(&v->after), b = buffer_slice(&upto);
         if (status == ADB_OK)
-            status = verify_block(v, h, filter, has_after ? &a : NULL, b);
+            status = verify_block(v, h, filter, b);
         if (status != ADB_OK)
-            finding(v, status, has_after ? &a : NULL, &b);
+            finding(v, status, v->has_after ? &a : NULL, &b);
         advance(v, sst_handle_span(h));
-        struct buffer swap = after;
-        after = upto;
+        struct buffer swap = v->after;
+        v->after = upto;
         upto = swap;
-        has_after = true;
+        v->has_after = true;
+        v->continues = index->blocks[i].continues;
     }
-    buffer_deinit(&after);
     buffer_deinit(&upto);
+}
+
+/* The part's last key bounds it: searches go by that. */
+static adb_status verify_part_end(struct verify *v, const struct sst_part *p,
+                                  bool continues)
+{
+    if (v->has_last && slice_compare(buffer_slice(&v->last_key),
+                                     p->last_key) > 0)
+        return wrong(v, "keys above the last of their part", p->first_offset);
+    buffer_clear(&v->after);
+    v->has_after = true;
+    v->continues = continues && p->continues;
+    return buffer_append(&v->after, p->last_key.data, p->last_key.size);
 }
 
 /* A part whose index is damaged cannot be looked into; its blocks count as
@@ -238,6 +267,7 @@ static void verify_part(struct verify *v, uint32_t part)
         part ? &v->reader->top.parts[part - 1].last_key : NULL;
     struct filter_frame *filter = NULL;
     struct index_frame *index = NULL;
+    bool continues = true; /* of a part not looked into */
     if (p->filter.size) {
         adb_status status = sst_load_filter(v->reader, part, &filter);
         if (status != ADB_OK)
@@ -246,10 +276,15 @@ static void verify_part(struct verify *v, uint32_t part)
     }
     adb_status status = sst_load_index(v->reader, part, &index);
     advance(v, sst_handle_span(&p->index));
+    if (status != ADB_OK) {
+        finding(v, status, after, &p->last_key);
+    } else if (v->fatal == ADB_OK) {
+        verify_blocks(v, &index->index, filter ? &filter->filter : NULL);
+        continues = v->continues;
+    }
+    status = verify_part_end(v, p, continues);
     if (status != ADB_OK)
         finding(v, status, after, &p->last_key);
-    else if (v->fatal == ADB_OK)
-        verify_blocks(v, &index->index, filter ? &filter->filter : NULL);
     /* Neither has met the cache, nor has the index any children. */
     mem_free(index);
     mem_free(filter);
@@ -380,6 +415,7 @@ adb_status sst_reader_verify(struct sst_reader *r,
     buffer_deinit(&v.value);
     buffer_deinit(&v.key);
     buffer_deinit(&v.last_key);
+    buffer_deinit(&v.after);
     if (v.fatal != ADB_OK)
         return v.fatal;
     if (v.damaged)
