@@ -331,6 +331,13 @@ static void *compaction_thread(void *argument)
             continue;
         }
         delay = 0;
+        if (!did && db->compaction_holds == 0 &&
+            db->compaction_error.code != ADB_OK &&
+            db->compaction_error.code != ADB_CORRUPTION) {
+            /* What failed is not due any more. */
+            db->compaction_error.code = ADB_OK;
+            condition_broadcast(&db->changed);
+        }
         if (!did && !db->closing)
             condition_wait(&db->compaction_work, &db->lock);
     }

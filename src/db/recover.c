@@ -1,10 +1,15 @@
 /*
  * Recovery of the log into the memtable. See docs/recovery.md.
  *
- * What the log holds fits the memtable as a rule: then it stays there, and the
- * old segments live on until that memtable is flushed. Where it does not fit
- * (the memtable was made smaller, or a write was larger than it), all of it is
- * flushed to tables and the segments go.
+ * What a clean close left fits the memtable as a rule: then it stays there, and
+ * the old segments live on until that memtable is flushed. Where it does not
+ * fit (the memtable was made smaller, or a write was larger than it), all of it
+ * is flushed to tables and the segments go.
+ *
+ * So it is after a crash that left records of which nobody knows whether they
+ * are on stable storage. Syncing them would not do: where a sync failed before,
+ * the system may have marked the pages clean without writing them, and a second
+ * sync succeeds for nothing (Rebello et al., ATC 2020). New files are written.
  */
 #include "db/db_internal.h"
 
@@ -118,6 +123,7 @@ adb_status db_recover_log(struct db_recovery *r,
         .ends = state->segment_ends,
         .synced_through = state->synced_through,
         .closed_cleanly = state->closed_cleanly,
+        .check_only = true, /* what is not synced is written anew */
         .database = state->database,
         .replay = replay,
         .context = r,
@@ -125,10 +131,11 @@ adb_status db_recover_log(struct db_recovery *r,
     adb_status status = wal_recover(&in, found);
     if (status != ADB_OK)
         return status;
-    if (r->flushed || db->active.oversize)
-        /* Part of the log is in tables now: let it all be, so that the log
-           can go. */
+    /* Part of the log is in tables now or cannot stay: let it all be, so that
+       the log can go. (A segment may hold a header and no write.) */
+    if (r->flushed || db->active.oversize || found->unsynced)
         status = next_memtable(r, 0);
+    r->flushed |= found->unsynced;
     if (status == ADB_OK)
         status = describe_segments(r, state, found);
     db->recovered_records = found->records;

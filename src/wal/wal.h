@@ -160,7 +160,8 @@ struct wal_recovery {
     const struct wal_end *ends;
     struct watermark synced_through;
     bool closed_cleanly; /* then any difference from ends is damage */
-    bool check_only;     /* nothing is synced: segments of a log in use */
+    bool check_only;     /* nothing is synced: segments of a log in use, or
+                            the caller rewrites what was not */
     uint64_t next_seq;   /* sequence expected first, 0: any */
     uint64_t database;   /* other headers are damage; 0: any */
     /* Called for each surviving batch record in order; a failure stops. */
@@ -176,6 +177,8 @@ struct wal_recovered {
     uint64_t records, bytes;
     uint64_t discarded_bytes; /* records found behind the cut */
     bool cut; /* something unsynced was lost */
+    bool unsynced; /* history reaches behind every watermark: its end may be
+                      in the page cache alone */
     struct watermark synced_through; /* the end of history, see below */
 };
 
@@ -191,7 +194,10 @@ struct wal_recovered {
 
    What a killed process left may still be in the page cache alone. Before it
    returns, wal_recover syncs all that survived, so that records behind it can
-   be promised; synced_through says so. */
+   be promised; synced_through says so. That is not enough where a sync had
+   failed before the process died: the system may have marked those pages
+   clean, and a later sync succeeds without writing them. Who promises durability
+   asks for check_only and writes an unsynced history to new files. */
 adb_status wal_recover(const struct wal_recovery *in,
                        struct wal_recovered *out) ADB_MUST_CHECK;
 void wal_recovered_deinit(struct wal_recovered *out);

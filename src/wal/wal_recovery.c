@@ -428,6 +428,8 @@ static adb_status recover(struct recovery *r)
         status = check_watermarks(r);
     if (status == ADB_OK)
         status = check_ends(r);
+    struct watermark last = {r->last.segment, r->last.length, 0};
+    r->out->unsynced = last.segment && watermark_after(&last, &r->known);
     if (status == ADB_OK && !r->in->check_only)
         status = sync_survivors(r);
     return status;
