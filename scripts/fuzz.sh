@@ -17,6 +17,7 @@ ninja -C build/fuzz --quiet fuzzers
 
 bad=0
 for target; do
+    [ -x build/fuzz/tests/fuzz/fuzz_"$target" ] || continue
     echo "== $target, $seconds s"
     mkdir -p build/fuzz/corpus/"$target"
     mute=0
