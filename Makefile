@@ -4,7 +4,8 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench fuzz clean help deps test-deps format soak-kill
+.PHONY: all build run test install bench fuzz clean help deps test-deps format soak-kill \
+	soak-power soak-fault soak-damage
 
 all: build
 
@@ -42,6 +43,24 @@ soak-kill: test-deps
 ## make fuzz     libFuzzer over all decoders, FUZZ_SECONDS each (default 600)
 fuzz: test-deps
 	@sh scripts/fuzz.sh $(or $(FUZZ_SECONDS),600)
+
+define soak
+	@cmake --preset release -G Ninja -DADB_BUILD_TESTS=ON >/dev/null
+	@ninja -C build/release test_trust_$(1)
+	@cd build/release/tests && $(2) ./test_trust_$(1)
+endef
+
+## make soak-power  look at IMAGES disks after power cuts (default 1000000)
+soak-power: test-deps
+	$(call soak,power,ADB_TEST_IMAGES=$(or $(IMAGES),1000000))
+
+## make soak-fault  let FAULTS calls and allocations fail (default 50000)
+soak-fault: test-deps
+	$(call soak,fault,ADB_TEST_FAULTS=$(or $(FAULTS),50000))
+
+## make soak-damage  flip every bit of every file of a small database
+soak-damage: test-deps
+	$(call soak,damage,ADB_TEST_DAMAGES=0)
 
 ## make format   clang-format over all C files
 format:
