@@ -35,7 +35,6 @@ size_t store_value(size_t key, uint64_t id, uint8_t *p)
 bool store_identify(adb_slice key, adb_slice value, size_t *number,
                     uint64_t *id)
 {
-    static _Thread_local uint8_t expected[STORE_VALUE_MAX];
     char text[STORE_KEY_MAX];
     size_t n = 0;
     const uint8_t *k = key.data, *v = value.data;
@@ -48,9 +47,14 @@ bool store_identify(adb_slice key, adb_slice value, size_t *number,
         return false;
     *number = n;
     *id = get_u64(v);
-    return *id >> 32 == value.size &&
-           store_value(n, *id, expected) == value.size &&
-           memcmp(expected, v, value.size) == 0;
+    if (*id >> 32 != value.size)
+        return false;
+    /* Not thread-local: every thread of the engine would pay for it. */
+    uint8_t *expected = malloc(value.size);
+    bool same = store_value(n, *id, expected) == value.size &&
+                memcmp(expected, v, value.size) == 0;
+    free(expected);
+    return same;
 }
 
 void store_options(struct adb_options *o, const char *text, struct env *env)
@@ -199,12 +203,12 @@ void script_free(struct script *s)
 static adb_status apply_batch(adb *db, const struct step *step,
                               const adb_write_options *options)
 {
-    static _Thread_local uint8_t bytes[STORE_VALUE_MAX];
     char key[STORE_KEY_MAX];
     adb_status status = ADB_OK;
     adb_batch *batch = adb_batch_new();
     if (!batch)
         return ADB_NO_MEMORY;
+    uint8_t *bytes = malloc(STORE_VALUE_MAX);
     for (unsigned i = 0; i < step->count && status == ADB_OK; i++) {
         const struct edit *e = &step->edits[i];
         size_t size = store_key(e->key, key);
@@ -215,12 +219,12 @@ static adb_status apply_batch(adb *db, const struct step *step,
     if (status == ADB_OK)
         status = adb_write(db, options, batch);
     adb_batch_free(batch);
+    free(bytes);
     return status;
 }
 
 static adb_status apply_write(adb *db, const struct step *step)
 {
-    static _Thread_local uint8_t bytes[STORE_VALUE_MAX];
     char key[STORE_KEY_MAX];
     adb_write_options options = ADB_WRITE_OPTIONS_INIT;
     options.durability = step->durability;
@@ -230,8 +234,11 @@ static adb_status apply_write(adb *db, const struct step *step)
     size_t size = store_key(e->key, key);
     if (!e->id)
         return adb_delete(db, &options, key, size);
-    return adb_put(db, &options, key, size, bytes,
-                   store_value(e->key, e->id, bytes));
+    uint8_t *bytes = malloc(STORE_VALUE_MAX);
+    adb_status status = adb_put(db, &options, key, size, bytes,
+                                store_value(e->key, e->id, bytes));
+    free(bytes);
+    return status;
 }
 
 adb_status store_apply(adb *db, const struct step *step)
