@@ -480,7 +480,7 @@ static void test_fault(void **state)
 {
     (void)state;
     const char *text = getenv("ADB_TEST_FAULTS");
-    uint64_t goal = text ? strtoull(text, NULL, 0) : test_scaled(1400, 160);
+    uint64_t goal = text ? strtoull(text, NULL, 0) : test_scaled(1400, 90);
     if (repeat_one())
         return;
     uint64_t seed = test_seed(), began = clock_now_ns();
