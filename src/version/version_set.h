@@ -61,7 +61,8 @@ adb_status version_set_create(const struct version_set_options *options,
 
 /* Reads CURRENT and the manifest. Checks that every table file is there with
    its size, and that no log segment is in use that the manifest does not know:
-   then the end of the manifest is missing. Nothing on disk is changed before version_set_begin. */
+   then the end of the manifest is missing. Nothing on disk is changed before
+   version_set_begin. */
 adb_status version_set_recover(const struct version_set_options *options,
                                struct version_set **out,
                                struct version_set_state *state) ADB_MUST_CHECK;

@@ -81,7 +81,8 @@ adb_status wal_open(const struct wal_options *options, uint64_t next_segment,
 
 /* Segment `number`, recovered from an earlier run, belongs to this log from now
    on: wal_release removes or recycles it like its own. Its contents are
-   durable (wal_recover saw to that). Numbers ascend, before the first append. */
+   durable (wal_recovered.unsynced told so). Numbers ascend, before the first
+   append. */
 adb_status wal_adopt(struct wal *w, uint64_t number) ADB_MUST_CHECK;
 
 /* Appends one batch record. pieces are joined to the payload. On failure
@@ -196,8 +197,9 @@ struct wal_recovered {
    returns, wal_recover syncs all that survived, so that records behind it can
    be promised; synced_through says so. That is not enough where a sync had
    failed before the process died: the system may have marked those pages
-   clean, and a later sync succeeds without writing them. Who promises durability
-   asks for check_only and writes an unsynced history to new files. */
+   clean, and a later sync succeeds without writing them. Who promises
+   durability asks for check_only and writes an unsynced history to new
+   files. */
 adb_status wal_recover(const struct wal_recovery *in,
                        struct wal_recovered *out) ADB_MUST_CHECK;
 void wal_recovered_deinit(struct wal_recovered *out);
