@@ -480,9 +480,13 @@ static adb_status name_database(struct version_set *s)
     return status;
 }
 
-uint64_t version_set_database(const struct version_set *s)
+uint64_t version_set_database(struct version_set *s)
 {
-    return s->logs.database;
+    /* The number never changes, but each edit replaces the state it is in. */
+    mutex_lock(&s->apply_lock);
+    uint64_t database = s->logs.database;
+    mutex_unlock(&s->apply_lock);
+    return database;
 }
 
 adb_status version_set_create(const struct version_set_options *options,

@@ -91,7 +91,7 @@ struct version *version_set_current(struct version_set *s);
 
 /* The random number that all files of this database share; not while it is
    being created or recovered. */
-uint64_t version_set_database(const struct version_set *s);
+uint64_t version_set_database(struct version_set *s);
 
 uint64_t version_set_new_file(struct version_set *s); /* never reused */
 uint64_t version_set_new_run(struct version_set *s);
