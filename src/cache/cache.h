@@ -52,8 +52,8 @@ struct cache_frame;
 typedef _Atomic(struct cache_frame *) cache_slot;
 
 /* Embedded first in what is cached. The caller zeroes it and sets free,
-   charge, row, ghost and perhaps parent; the rest is the cache's own. What a
-   hit touches stands last, next to the payload. */
+   context, charge, row, ghost and perhaps parent; the rest is the cache's own.
+   What a hit touches stands last, next to the payload. */
 struct cache_frame {
     struct epoch_node node;
     cache_slot *slot; /* NULL once detached */
@@ -63,6 +63,7 @@ struct cache_frame {
        cache_drop the slots it holds, also those that look empty. */
     struct cache_frame *parent;
     void (*free)(struct cache_frame *frame); /* must release the memory */
+    void *context;  /* free's own */
     uint64_t ghost; /* identity remembered after eviction, a hash; 0: none */
     struct cache *cache;
     size_t charge;     /* bytes, header included */

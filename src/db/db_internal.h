@@ -22,6 +22,7 @@
 #include "db/pressure.h"
 #include "flush/flush.h"
 #include "memtable/memtable.h"
+#include "sst/frame_pool.h"
 #include "version/version_set.h"
 #include "wal/wal.h"
 
@@ -86,6 +87,7 @@ struct adb {
     struct epoch *epoch;
     struct cache *cache;
     struct file_table *files;
+    struct frame_pool *frames;
     struct sst_context tables;
     struct sst_counters *table_counters; /* owned */
     struct memtable_pool *pool;

@@ -76,7 +76,8 @@ static adb_status make_memory(adb *db)
     if (db->epoch)
         epoch_init(db->epoch);
     db->pool = memtable_pool_new(db->options.memtable_size, 1, &db->ledger);
-    if (!db->epoch || !db->table_counters || !db->pool)
+    db->frames = frame_pool_new(db->options.memory_budget);
+    if (!db->epoch || !db->table_counters || !db->pool || !db->frames)
         return status_set(ADB_NO_MEMORY, "no memory to open a database");
     struct cache_options cache = {.ledger = &db->ledger, .epoch = db->epoch};
     adb_status status = cache_new(&cache, &db->cache);
@@ -96,6 +97,7 @@ static adb_status make_memory(adb *db)
         .epoch = db->epoch,
         .ledger = &db->ledger,
         .files = db->files,
+        .frames = db->frames,
         .counters = db->table_counters,
         .map_tables = db->options.table_access == DB_TABLE_MAP,
     };
@@ -123,6 +125,7 @@ void db_free(adb *db)
         cache_free(db->cache);
     if (db->epoch)
         epoch_deinit(db->epoch);
+    frame_pool_free(db->frames);
     if (db->pool)
         memtable_pool_free(db->pool);
     mem_free(db->epoch);

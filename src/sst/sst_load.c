@@ -116,21 +116,50 @@ static uint64_t ghost_of(const struct sst_reader *r, const struct sst_handle *h)
 
 static void free_frame(struct cache_frame *frame)
 {
-    mem_free(frame);
+    frame_pool_give(frame->context, frame, frame->charge);
 }
 
 static void free_index(struct cache_frame *frame)
 {
     struct index_frame *index = index_frame_of(frame);
     cache_drop(frame->cache, index->slots, index->index.count);
-    mem_free(index);
+    free_frame(frame);
 }
 
 /* Before it meets the cache an index has no children to drop. */
-static adb_status fail_frame(void *frame, adb_status status)
+void sst_discard_frame(struct cache_frame *frame)
 {
-    mem_free(frame);
+    if (frame)
+        free_frame(frame);
+}
+
+static adb_status fail_frame(struct cache_frame *frame, adb_status status)
+{
+    free_frame(frame);
     return status;
+}
+
+/* Memory for a frame, with its header set up but for the parent; NULL: none,
+   and the message is set. */
+static void *new_frame(struct sst_reader *r, size_t size,
+                       const struct sst_handle *h, enum ledger_row row,
+                       void (*free)(struct cache_frame *))
+{
+    size_t charge;
+    struct frame_pool *pool = r->context.frames;
+    struct cache_frame *frame = frame_pool_take(pool, size, &charge);
+    if (!frame) {
+        (void)!no_memory(r, size);
+        return NULL;
+    }
+    *frame = (struct cache_frame){
+        .free = free,
+        .context = pool,
+        .charge = charge,
+        .row = (uint8_t)row,
+        .ghost = ghost_of(r, h),
+    };
+    return frame;
 }
 
 enum { LINE = 64 };
@@ -142,22 +171,16 @@ adb_status sst_load_filter(struct sst_reader *r, uint32_t part,
     const struct sst_handle *h = &r->top.parts[part].filter;
     size_t header = ROUND_UP(sizeof(struct filter_frame), (size_t)LINE);
     size_t size = header + sst_load_room(h);
-    struct filter_frame *f = mem_aligned_alloc(LINE, size);
+    struct filter_frame *f = new_frame(r, size, h, LEDGER_FILTER, free_frame);
     if (!f)
-        return no_memory(r, size);
-    *f = (struct filter_frame){.frame = {
-                                   .free = free_frame,
-                                   .charge = size,
-                                   .row = LEDGER_FILTER,
-                                   .ghost = ghost_of(r, h),
-                               }};
+        return ADB_NO_MEMORY;
     uint8_t *raw = (uint8_t *)f + header;
     adb_status status = sst_load_raw(r, h, raw);
     if (status != ADB_OK)
-        return fail_frame(f, status);
+        return fail_frame(&f->frame, status);
     status = sst_filter_decode(raw, h->raw_size, &f->filter);
     if (status != ADB_OK)
-        return fail_frame(f, sst_place(status, r, "filter", h->offset));
+        return fail_frame(&f->frame, sst_place(status, r, "filter", h->offset));
     SST_COUNT(r, filter_loads, 1);
     *out = f;
     return ADB_OK;
@@ -185,17 +208,12 @@ static adb_status decode_index(struct sst_reader *r, uint32_t part,
     size_t slots = (size_t)p->blocks * sizeof(cache_slot);
     size_t kept = ROUND_UP((size_t)p->index.raw_size, (size_t)8);
     size_t size = head + slots + arrays + kept;
-    char *memory = mem_aligned_alloc(LINE, size);
-    if (!memory)
-        return no_memory(r, size);
-    struct index_frame *index = (void *)memory;
-    *index = (struct index_frame){
-        .frame = {.free = free_index,
-                  .charge = size,
-                  .row = LEDGER_INDEX,
-                  .ghost = ghost_of(r, &p->index)},
-        .slots = (void *)(memory + head),
-    };
+    struct index_frame *index =
+        new_frame(r, size, &p->index, LEDGER_INDEX, free_index);
+    if (!index)
+        return ADB_NO_MEMORY;
+    char *memory = (char *)index;
+    index->slots = (void *)(memory + head);
     for (uint32_t i = 0; i < p->blocks; i++)
         atomic_init(&index->slots[i], NULL);
     uint8_t *copy = (uint8_t *)memory + head + slots + arrays;
@@ -203,7 +221,7 @@ static adb_status decode_index(struct sst_reader *r, uint32_t part,
     adb_status status = sst_index_decode(copy, p->index.raw_size, r->data_end,
                                          memory + head + slots, &index->index);
     if (status != ADB_OK)
-        return fail_frame(index,
+        return fail_frame(&index->frame,
                           sst_place(status, r, "index", p->index.offset));
     *out = index;
     return ADB_OK;
@@ -248,16 +266,10 @@ adb_status sst_load_block(struct sst_reader *r, uint32_t part,
     const struct sst_handle *h = &index->index.blocks[block].handle;
     bool mapped = r->map && !is_packed(h);
     size_t size = sizeof(struct block_frame) + (mapped ? 0 : sst_load_room(h));
-    struct block_frame *b = mem_aligned_alloc(LINE, size);
+    struct block_frame *b = new_frame(r, size, h, LEDGER_BLOCK, free_frame);
     if (!b)
-        return no_memory(r, size);
-    b->frame = (struct cache_frame){
-        .free = free_frame,
-        .charge = size,
-        .row = LEDGER_BLOCK,
-        .ghost = ghost_of(r, h),
-        .parent = &index->frame,
-    };
+        return ADB_NO_MEMORY;
+    b->frame.parent = &index->frame;
     const uint8_t *raw = b->raw;
     adb_status status;
     if (mapped) {
@@ -267,10 +279,11 @@ adb_status sst_load_block(struct sst_reader *r, uint32_t part,
         status = sst_load_raw(r, h, b->raw);
     }
     if (status != ADB_OK)
-        return fail_frame(b, status);
+        return fail_frame(&b->frame, status);
     status = sst_block_open(&b->block, raw, h->raw_size);
     if (status != ADB_OK)
-        return fail_frame(b, sst_place(status, r, "data block", h->offset));
+        return fail_frame(&b->frame,
+                          sst_place(status, r, "data block", h->offset));
     SST_COUNT(r, block_loads, 1);
     *out = b;
     return ADB_OK;

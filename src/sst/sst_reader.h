@@ -50,6 +50,7 @@ struct sst_context {
     struct epoch *epoch;
     struct ledger *ledger;
     struct file_table *files;
+    struct frame_pool *frames; /* outlives the cache; NULL: the heap */
     struct sst_counters *counters; /* 64-byte aligned; NULL: nothing counts */
     bool map_tables; /* table_access=map: uncompressed blocks straight from a
                         mapping, each verified at its first touch. A mapping

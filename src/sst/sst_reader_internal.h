@@ -20,6 +20,7 @@
 #include "sst/compress.h"
 #include "sst/filter.h"
 #include "sst/format.h"
+#include "sst/frame_pool.h"
 #include "sst/index.h"
 #include "sst/sst_reader.h"
 
@@ -122,7 +123,8 @@ adb_status sst_unpack(struct sst_reader *r, const struct sst_handle *h,
 adb_status sst_place(adb_status status, const struct sst_reader *r,
                      const char *what, uint64_t offset);
 
-/* Fresh frames, not in the cache. */
+/* Fresh frames, not in the cache; discard gives back one that will not meet
+   it (NULL is fine). */
 adb_status sst_load_index(struct sst_reader *r, uint32_t part,
                           struct index_frame **out) ADB_MUST_CHECK;
 adb_status sst_load_filter(struct sst_reader *r, uint32_t part,
@@ -130,6 +132,7 @@ adb_status sst_load_filter(struct sst_reader *r, uint32_t part,
 adb_status sst_load_block(struct sst_reader *r, uint32_t part,
                           struct index_frame *index, uint32_t block,
                           struct block_frame **out) ADB_MUST_CHECK;
+void sst_discard_frame(struct cache_frame *frame);
 
 /* ---- sst_reader.c ---- */
 

@@ -285,9 +285,8 @@ static void verify_part(struct verify *v, uint32_t part)
     status = verify_part_end(v, p, continues);
     if (status != ADB_OK)
         finding(v, status, after, &p->last_key);
-    /* Neither has met the cache, nor has the index any children. */
-    mem_free(index);
-    mem_free(filter);
+    sst_discard_frame(index ? &index->frame : NULL);
+    sst_discard_frame(filter ? &filter->frame : NULL);
 }
 
 /* ---- the whole ---- */

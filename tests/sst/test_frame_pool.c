@@ -1,0 +1,221 @@
+/*
+ * The frame pool against a plain list of what was taken: no overlaps, what is
+ * written stays, what is free beyond the spare goes back, and threads may do
+ * all of it at once.
+ */
+#include "base/alloc.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "sst/frame_pool.h"
+#include "support.h"
+
+enum { HELD = 4000, BUDGET = 16 << 20, SPARE = BUDGET / 32 };
+
+struct piece {
+    unsigned char *memory;
+    size_t size, charge;
+    unsigned char mark;
+};
+
+static void take(struct frame_pool *p, struct piece *piece, size_t size,
+                 unsigned char mark)
+{
+    piece->size = size;
+    piece->mark = mark;
+    piece->memory = frame_pool_take(p, size, &piece->charge);
+    assert_non_null(piece->memory);
+    assert_int_equal((uintptr_t)piece->memory % FRAME_POOL_ALIGNMENT, 0);
+    assert_true(piece->charge >= size);
+    /* A 16th above the size at most, in pages or lines. */
+    size_t unit = size > FRAME_POOL_LARGE ? 4096 : FRAME_POOL_ALIGNMENT;
+    assert_true(piece->charge <= size + size / 16 + unit);
+    memset(piece->memory, mark, size);
+}
+
+/* Whoever wrote over a piece of ours would have changed some of it. */
+static void check_and_give(struct frame_pool *p, struct piece *piece)
+{
+    for (size_t i = 0; i < piece->size; i += 61)
+        assert_int_equal(piece->memory[i], piece->mark);
+    assert_int_equal(piece->memory[piece->size - 1], piece->mark);
+    frame_pool_give(p, piece->memory, piece->charge);
+    piece->memory = NULL;
+}
+
+static size_t random_size(struct random *r)
+{
+    switch (random_below(r, 8)) {
+    case 0:
+        return 1 + random_below(r, FRAME_POOL_SMALL);
+    case 1:
+        return 1 + random_below(r, 3 * FRAME_POOL_LARGE);
+    case 2:
+        return FRAME_POOL_SMALL + random_below(r, FRAME_POOL_LARGE);
+    default:
+        return 8200 + random_below(r, 300); /* blocks */
+    }
+}
+
+static void test_model(void **state)
+{
+    static struct piece pieces[HELD];
+    struct random r;
+    (void)state;
+    random_seed(&r, test_seed());
+    struct frame_pool *p = frame_pool_new(BUDGET);
+    assert_non_null(p);
+    uint64_t rounds = test_scaled(400000, 40000), bytes = 0;
+    for (uint64_t i = 0; i < rounds; i++) {
+        struct piece *piece = &pieces[random_below(&r, HELD)];
+        if (piece->memory) {
+            bytes -= piece->size;
+            check_and_give(p, piece);
+        } else if (bytes < BUDGET) {
+            take(p, piece, random_size(&r), (unsigned char)i);
+            bytes += piece->size;
+        }
+    }
+    for (size_t i = 0; i < HELD; i++)
+        if (pieces[i].memory)
+            check_and_give(p, &pieces[i]);
+    struct frame_pool_stats s;
+    frame_pool_stats(p, &s);
+    assert_int_equal(s.used, 0);
+    assert_true(s.free <= SPARE);
+    frame_pool_free(p);
+}
+
+/* Sizes at the borders of classes. */
+static void test_borders(void **state)
+{
+    (void)state;
+    struct frame_pool *p = frame_pool_new(BUDGET);
+    for (size_t size = 1; size <= 2 * FRAME_POOL_LARGE;
+         size += size < 2048 ? 1 : 31) {
+        struct piece piece;
+        take(p, &piece, size, 7);
+        check_and_give(p, &piece);
+    }
+    frame_pool_free(p);
+}
+
+/* A cache that shrinks: every other frame goes, and so do its pages. */
+static void test_shrinking(void **state)
+{
+    (void)state;
+    enum { FRAMES = BUDGET / 9000 };
+    struct piece *pieces = calloc(FRAMES, sizeof *pieces);
+    struct frame_pool_stats s;
+    struct frame_pool *p = frame_pool_new(BUDGET);
+    for (size_t i = 0; i < FRAMES; i++)
+        take(p, &pieces[i], 8300, (unsigned char)i);
+    for (size_t i = 0; i < FRAMES; i += 2)
+        check_and_give(p, &pieces[i]);
+    frame_pool_stats(p, &s);
+    assert_true(s.free <= SPARE);
+    assert_true(s.returned >= (uint64_t)FRAMES / 2 * 8300 - SPARE - 9000);
+    /* The other half moves into another size: empty slabs serve it. */
+    for (size_t i = 1; i < FRAMES; i += 2)
+        check_and_give(p, &pieces[i]);
+    for (size_t i = 0; i < FRAMES; i++)
+        take(p, &pieces[i], 4100, (unsigned char)i);
+    for (size_t i = 0; i < FRAMES; i++)
+        check_and_give(p, &pieces[i]);
+    frame_pool_free(p);
+    free(pieces);
+}
+
+/* More than the region: the heap takes over, and nothing fails. */
+static void test_overflow(void **state)
+{
+    (void)state;
+    enum { SMALL_BUDGET = 1 << 20, FRAMES = 12000 };
+    struct piece *pieces = calloc(FRAMES, sizeof *pieces);
+    struct frame_pool *p = frame_pool_new(SMALL_BUDGET);
+    for (size_t i = 0; i < FRAMES; i++)
+        take(p, &pieces[i], 8300, (unsigned char)i);
+    for (size_t i = 0; i < FRAMES; i++)
+        check_and_give(p, &pieces[i]);
+    frame_pool_free(p);
+    free(pieces);
+}
+
+static int refuse(void *context, size_t size)
+{
+    (void)context;
+    (void)size;
+    return 1;
+}
+
+static int refuse_large(void *context, size_t size)
+{
+    (void)context;
+    return size > 1 << 20;
+}
+
+static void test_no_memory(void **state)
+{
+    size_t charge;
+    (void)state;
+    struct frame_pool *p = frame_pool_new(BUDGET);
+    mem_set_fail_hook(refuse, NULL);
+    assert_null(frame_pool_new(BUDGET));
+    assert_null(frame_pool_take(p, 100, &charge));
+    assert_null(frame_pool_take(p, 8300, &charge));
+    assert_null(frame_pool_take(p, 100000, &charge));
+    mem_set_fail_hook(NULL, NULL);
+    frame_pool_free(p);
+
+    /* Without a region everything is the heap's. */
+    mem_set_fail_hook(refuse_large, NULL);
+    p = frame_pool_new(BUDGET);
+    mem_set_fail_hook(NULL, NULL);
+    assert_non_null(p);
+    for (size_t size = 100; size < 200000; size *= 3) {
+        struct piece piece;
+        take(p, &piece, size, 3);
+        check_and_give(p, &piece);
+    }
+    frame_pool_free(p);
+}
+
+static void *hammer(void *context)
+{
+    struct piece pieces[64] = {{0}};
+    struct random r;
+    random_seed(&r, (uint64_t)(uintptr_t)&r);
+    for (uint64_t i = test_scaled(60000, 5000); i > 0; i--) {
+        struct piece *piece = &pieces[random_below(&r, 64)];
+        if (piece->memory)
+            check_and_give(context, piece);
+        else
+            take(context, piece, random_size(&r), (unsigned char)i);
+    }
+    for (size_t i = 0; i < 64; i++)
+        if (pieces[i].memory)
+            check_and_give(context, &pieces[i]);
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    struct thread threads[4] = {{0}};
+    (void)state;
+    struct frame_pool *p = frame_pool_new(1 << 20);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(thread_start(&threads[i], "hammer", hammer, p),
+                         ADB_OK);
+    for (int i = 0; i < 4; i++)
+        thread_join(&threads[i]);
+    frame_pool_free(p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_model),     cmocka_unit_test(test_borders),
+        cmocka_unit_test(test_shrinking), cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
