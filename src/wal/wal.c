@@ -340,7 +340,9 @@ uint64_t wal_rotate(struct wal *w)
     if (w->current)
         seal_locked(w);
     atomic_store_explicit(&w->failed, false, memory_order_relaxed);
-    uint64_t number = w->prepared ? w->prepared->number : w->next_number;
+    /* Not next_number: the segment that is being made right now has a smaller
+       one and takes the records to come. */
+    uint64_t number = w->previous.segment + 1;
     mutex_unlock(&w->lock);
     return number;
 }

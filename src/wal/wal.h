@@ -103,9 +103,10 @@ adb_status wal_sync(struct wal *w, struct wal_position at) ADB_MUST_CHECK;
 /* Where the log ends now; all zero when nothing was appended. Any thread. */
 struct wal_position wal_end_position(struct wal *w);
 
-/* Ends the present segment: the next append begins a new one. Returns the
-   first segment number that the next memtable will own. After a failure this
-   clears the failure. */
+/* Ends the present segment: the next append begins a new one. Returns a number
+   above every segment that holds a record and not above any that will: what
+   the next memtable owns begins there. After a failure this clears the
+   failure. */
 uint64_t wal_rotate(struct wal *w);
 
 /* The failure that stops appends and syncs, or ADB_OK. */

@@ -1,0 +1,120 @@
+/* Rotation while the next segment is being made: whose is that segment? */
+#include "wal/wal_support.h"
+
+/* The env under test, its operations replaced so that a function runs whenever
+   pages of a map are populated. */
+static struct {
+    struct env_ops env;
+    struct env_file_ops file;
+    struct env_map_ops map;
+    const struct env_ops *base_env;
+    const struct env_file_ops *base_file;
+    const struct env_map_ops *base_map;
+    void (*on_populate)(void);
+} hook;
+
+static adb_status hook_populate(struct env_map *m, size_t offset, size_t size)
+{
+    if (hook.on_populate)
+        hook.on_populate();
+    return hook.base_map->populate(m, offset, size);
+}
+
+static adb_status hook_map(struct env_file *f, size_t size, bool writable,
+                           struct env_map **out)
+{
+    adb_status status = hook.base_file->map(f, size, writable, out);
+    if (status != ADB_OK)
+        return status;
+    hook.base_map = (*out)->ops;
+    hook.map = *hook.base_map;
+    hook.map.populate = hook_populate;
+    (*out)->ops = &hook.map;
+    return ADB_OK;
+}
+
+static adb_status hook_open(struct env *e, const char *path, unsigned flags,
+                            struct env_file **out)
+{
+    adb_status status = hook.base_env->open(e, path, flags, out);
+    if (status != ADB_OK)
+        return status;
+    hook.base_file = (*out)->ops;
+    hook.file = *hook.base_file;
+    hook.file.map = hook_map;
+    (*out)->ops = &hook.file;
+    return ADB_OK;
+}
+
+static struct env *hooked_disk(void)
+{
+    struct env *env = env_memory_new(ENV_MEMORY_STRICT);
+    CHECK_OK(env_make_dir(env, "/log"));
+    hook.base_env = env->ops;
+    hook.env = *env->ops;
+    hook.env.open = hook_open;
+    env->ops = &hook.env;
+    return env;
+}
+
+static struct log *rotating;
+static uint64_t returned;
+
+/* Runs while segment 2 exists and is populated, not yet handed over. */
+static void rotate_now(void)
+{
+    if (rotating->created_count < 2)
+        return;
+    hook.on_populate = NULL;
+    returned = wal_rotate(rotating->wal);
+}
+
+/* The segment under way takes the records that follow the rotation. The
+   owner releases everything below the number that the rotation returned once
+   the older memtable is flushed: they must not be in there. */
+static void test_rotate_while_making(void **state)
+{
+    (void)state;
+    struct env *env = hooked_disk();
+    struct log log;
+    struct wal_position before = {0}, at;
+    log_init(&log, env, "/log", WAL_ACCESS_MAP);
+    rotating = &log;
+    returned = 0;
+    log_open(&log);
+    while (before.offset < log.options.min_segment * 3 / 4)
+        CHECK_OK(log_append(&log, 1000, 1, &before));
+    assert_true(wal_wants_prepare(log.wal));
+    hook.on_populate = rotate_now;
+    for (bool busy = true; busy;)
+        CHECK_OK(wal_prepare(log.wal, &busy));
+    assert_true(returned > before.segment);
+    CHECK_OK(log_append(&log, 1000, 1, &at));
+    assert_true(at.segment >= returned);
+
+    /* The same as its owner sees it. */
+    CHECK_OK(wal_release(log.wal, returned));
+    CHECK_OK(log_append(&log, 1000, 1, &at));
+    CHECK_OK(log_append(&log, 100000, 1, &at)); /* in a third segment */
+    CHECK_OK(wal_release(log.wal, returned));
+    assert_int_equal(log.created[0], before.segment);
+    log.created_count--;
+    memmove(log.created, log.created + 1,
+            log.created_count * sizeof log.created[0]);
+    struct replayed replayed;
+    struct wal_recovered got;
+    CHECK_OK(log_recover(&log, NULL, false, unknown(), &replayed, &got));
+    assert_int_equal(replayed.records, 3);
+    assert_int_equal(replayed.next_seq, log.next_seq);
+    wal_recovered_deinit(&got);
+    wal_abandon(log.wal);
+    env_memory_free(env);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rotate_while_making),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
