@@ -17,6 +17,7 @@ static inline void iter_copy_entry(struct kv_iter *it,
     size_t key_size = from->key.size, value_size = from->value.size;
     __asm__("" : "+r"(key), "+r"(key_size), "+r"(value), "+r"(value_size));
     it->valid = from->valid;
+    it->lasting = from->lasting;
     it->kind = from->kind;
     it->seq = from->seq;
     it->head = from->head;

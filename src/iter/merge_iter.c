@@ -154,9 +154,17 @@ static void merge_seek_last(struct kv_iter *it)
     placed(m, false);
 }
 
+static void prepare(struct merge_iter *m, adb_slice key)
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (m->sources[i]->ops->prepare)
+            m->sources[i]->ops->prepare(m->sources[i], key);
+}
+
 static void merge_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct merge_iter *m = merge_of(it);
+    prepare(m, key);
     for (size_t i = 0; i < m->count; i++)
         m->sources[i]->ops->seek(m->sources[i], key, seq);
     placed(m, true);
@@ -165,6 +173,7 @@ static void merge_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
 static void merge_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct merge_iter *m = merge_of(it);
+    prepare(m, key);
     for (size_t i = 0; i < m->count; i++)
         m->sources[i]->ops->seek_before(m->sources[i], key, seq);
     placed(m, false);

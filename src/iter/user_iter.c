@@ -12,10 +12,12 @@
  * entry of sequence 0 has none, see kv/retention.h).
  *
  * Backward, versions come oldest first, so that which one is visible is known
- * only once the source has left the key: the best one so far is copied, and
- * the source stands before all versions of the key shown. A value that is not
- * loaded or larger than COPY_MAX is not copied; load and read_value go back
- * to it, which turns the iterator forward.
+ * only once the source has left the key: the source then stands before all
+ * versions of the key shown. Mostly it has made one step since the version that
+ * is visible, and the value, if lasting, is still there; else the best one so
+ * far is copied. A value that is not loaded, or would have to be copied and is
+ * larger than COPY_MAX, is not shown at once; load and read_value go back to
+ * it, which turns the iterator forward.
  */
 #include "iter/merge.h"
 
@@ -38,7 +40,7 @@ struct user_iter {
        entry shown. */
     struct buffer key;
     uint64_t key_head;
-    struct buffer value; /* backward: of the entry shown */
+    struct buffer value; /* backward: of the entry shown, if copied */
 };
 
 static struct user_iter *user_of(struct kv_iter *it)
@@ -140,29 +142,40 @@ static void find_forward(struct user_iter *u, bool skip)
     source_ended(u);
 }
 
+/* Copies the value of the candidate, whose bytes are about to go. False: out of
+   memory, and the iterator has failed. */
+static bool keep_value(struct user_iter *u)
+{
+    struct kv_iter *it = &u->base;
+    const void *data = it->value.data;
+    if ((!data && it->value.size) || (data && data == u->value.data))
+        return true;
+    if (it->value.size > COPY_MAX) {
+        it->value.data = NULL;
+        return true;
+    }
+    adb_status status = buffer_reserve(&u->value, it->value.size + 1);
+    if (status != ADB_OK) {
+        kv_iter_fail(it, status);
+        return false;
+    }
+    if (it->value.size)
+        memcpy(u->value.data, data, it->value.size);
+    it->value.data = u->value.data;
+    return true;
+}
+
 /* Backward: the source's entry is the best version of its key so far. */
-static bool take_candidate(struct user_iter *u)
+static inline bool take_candidate(struct user_iter *u)
 {
     const struct kv_iter *source = u->source;
     struct kv_iter *it = &u->base;
     it->kind = source->kind;
     it->seq = source->seq;
-    if (source->kind == KV_DELETE)
-        return true;
-    it->value = slice_of(NULL, source->value.size);
-    if (source->value.size > COPY_MAX ||
-        (!source->value.data && source->value.size))
-        return true;
-    buffer_clear(&u->value);
-    adb_status status = buffer_reserve(&u->value, source->value.size + 1);
-    if (status != ADB_OK) {
-        kv_iter_fail(it, status);
-        return false;
-    }
-    if (source->value.size)
-        memcpy(u->value.data, source->value.data, source->value.size);
-    it->value.data = u->value.data;
-    return true;
+    it->value.data = source->value.data;
+    it->value.size = source->value.size;
+    return source->kind == KV_DELETE || likely(source->lasting) ||
+           keep_value(u);
 }
 
 /* The candidate is the visible version of the saved key. */
@@ -197,6 +210,8 @@ static void find_backward(struct user_iter *u)
             if (!take_candidate(u))
                 return;
             visible = source->kind == KV_PUT;
+        } else if (visible && !keep_value(u)) {
+            return; /* a second step: lasting no longer */
         }
     }
     /* After a failure newer versions of the key may be missing. */

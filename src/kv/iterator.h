@@ -7,7 +7,8 @@
  * the end (ADB_OK) from a failure (whose message stands in `error`, since the
  * thread that looks may look later).
  *
- * Lifetimes: key and value live until the next move or close. A value too
+ * Lifetimes: key and value live until the next move or close; the bytes of a
+ * `lasting` value through one step (next or prev) more. A value too
  * large to stand in a block (a table's extent) is not loaded by moves: then
  * value.data is NULL, value.size its size, and kv_iter_load fetches it.
  *
@@ -33,6 +34,10 @@ struct kv_iter_ops {
        version of the last key < key. For the last key <= k seek before the
        key k + "\0". */
     void (*seek_before)(struct kv_iter *it, adb_slice key, uint64_t seq);
+    /* Right before a seek to or before key: begins to fetch what that will look
+       at, so that the misses of several sources overlap. NULL: nothing to
+       gain. */
+    void (*prepare)(struct kv_iter *it, adb_slice key);
     void (*next)(struct kv_iter *it); /* needs valid */
     void (*prev)(struct kv_iter *it); /* needs valid */
     /* Makes value.data valid. NULL where values are always loaded. */
@@ -47,6 +52,7 @@ struct kv_iter_ops {
 struct kv_iter {
     const struct kv_iter_ops *ops;
     bool valid;
+    bool lasting; /* see above; true or false for all values of a block */
     enum kv_kind kind;
     uint64_t seq;
     uint64_t head; /* key_head8(key) */

@@ -254,6 +254,7 @@ struct kv_iter *memtable_iter_new(struct memtable *m, uint64_t read_seq,
     if (!i)
         return NULL;
     i->it.ops = &memtable_iter_ops;
+    i->it.lasting = true; /* what is in view is never overwritten */
     i->m = memtable_ref(m);
     i->all_versions = all_versions;
     i->read_seq = all_versions ? KV_MAX_SEQ : read_seq;

@@ -33,6 +33,7 @@ struct sst_iter {
     bool loaded;               /* view is that of (part, block) */
     struct index_frame *index; /* pinned; of `part` */
     struct block_frame *frame; /* pinned; NULL: bytes are the window's */
+    struct block_frame *left;  /* pinned: the block before; values last */
     struct sst_window window;
     struct buffer unpacked; /* a packed block of the window */
     size_t unpacked_charge;
@@ -116,10 +117,19 @@ static inline void show(struct sst_iter *it)
 
 /* ---- blocks ---- */
 
+static void unpin(struct block_frame *frame)
+{
+    if (frame)
+        cache_unpin(&frame->frame);
+}
+
+/* The block stays pinned until another one is left. */
 static void unload_block(struct sst_iter *it)
 {
-    if (it->frame)
-        cache_unpin(&it->frame->frame);
+    if (it->frame) {
+        unpin(it->left);
+        it->left = it->frame;
+    }
     it->frame = NULL;
     it->loaded = false;
 }
@@ -230,6 +240,7 @@ static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
         return false;
     }
     it->loaded = true;
+    it->base.lasting = it->frame != NULL;
     return begin_block(it);
 }
 
@@ -334,6 +345,35 @@ static bool find_block(struct sst_iter *it, adb_slice key, bool backward)
                       backward);
 }
 
+/* Goes as far toward key as can be gone without waiting for a file, and has
+   the block's first lines fetched. */
+static void iter_prepare(struct kv_iter *base, adb_slice key)
+{
+    struct sst_iter *it = iter_of(base);
+    struct sst_reader *r = it->reader;
+    uint32_t part = sst_part_find(r, key);
+    if (part == r->top.count)
+        return;
+    struct epoch_slot *inside = epoch_enter(r->context.epoch);
+    struct index_frame *index = it->index;
+    if (!index || it->part != part) {
+        struct cache_frame *frame =
+            atomic_load_explicit(&r->slots[part].index, memory_order_acquire);
+        index = frame ? index_frame_of(frame) : NULL;
+    }
+    if (index) {
+        uint32_t block = sst_index_find(&index->index, key);
+        struct cache_frame *frame =
+            block < index->index.count
+                ? atomic_load_explicit(&index->slots[block],
+                                       memory_order_acquire)
+                : NULL;
+        if (frame)
+            block_frame_prefetch(block_frame_of(frame));
+    }
+    epoch_leave(inside);
+}
+
 /* May versions of the block's last key stand in the next block? */
 static bool block_continues(const struct sst_iter *it)
 {
@@ -433,6 +473,7 @@ static void iter_close(struct kv_iter *base)
 {
     struct sst_iter *it = iter_of(base);
     unload_index(it);
+    unpin(it->left);
     if (it->value)
         drop_value(it);
     sst_window_deinit(&it->window, it->reader);
@@ -450,6 +491,7 @@ static const struct kv_iter_ops iter_ops = {
     .seek_last = iter_seek_last,
     .seek = iter_seek,
     .seek_before = iter_seek_before,
+    .prepare = iter_prepare,
     .next = iter_next,
     .prev = iter_prev,
     .load = iter_load,
@@ -466,4 +508,18 @@ struct kv_iter *sst_iter_new(struct sst_reader *r, unsigned flags)
     it->reader = sst_reader_ref(r);
     it->flags = flags;
     return &it->base;
+}
+
+void sst_iter_retarget(struct kv_iter *base, struct sst_reader *r)
+{
+    struct sst_iter *it = iter_of(base);
+    if (it->reader == r)
+        return;
+    unload_index(it);
+    if (it->value)
+        drop_value(it);
+    sst_window_forget(&it->window);
+    sst_reader_unref(it->reader);
+    it->reader = sst_reader_ref(r);
+    base->valid = false;
 }

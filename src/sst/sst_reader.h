@@ -101,6 +101,9 @@ adb_status sst_load_value(struct sst_reader *r, uint64_t extent_offset,
    through a buffer of its own, leaving the cache alone (compaction, long
    scans that ask for it). NULL: out of memory. */
 struct kv_iter *sst_iter_new(struct sst_reader *r, unsigned flags);
+/* Goes on with another table of the same context, nowhere yet; cheaper than a
+   new iterator. A lasting value stays through the step after, too. */
+void sst_iter_retarget(struct kv_iter *it, struct sst_reader *r);
 
 /* File bytes that lie before key, roughly. */
 uint64_t sst_reader_offset_of(struct sst_reader *r, adb_slice key);

@@ -25,6 +25,14 @@ static inline void sst_window_jump(struct sst_window *w)
     w->reach = 0;
 }
 
+/* For another file. The memory stays. */
+static inline void sst_window_forget(struct sst_window *w)
+{
+    w->offset = 0;
+    w->size = 0;
+    w->reach = 0;
+}
+
 /* The stored bytes of a block's frame, from the window or read along with
    what follows (or, backward, precedes) it. They live until the next call. */
 adb_status sst_window_get(struct sst_window *w, struct sst_reader *r,

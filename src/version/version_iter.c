@@ -33,6 +33,7 @@ static inline uint64_t word_of(uint64_t v)
 
 static inline void copy_entry(struct kv_iter *it, const struct kv_iter *from)
 {
+    it->lasting = from->lasting;
     it->kind = from->kind;
     it->seq = word_of(from->seq);
     it->head = word_of(from->head);
@@ -50,17 +51,14 @@ static void fail(struct run_iter *r, adb_status status)
 /* Makes `table` the iterator over table i, unless it is; false: failed. */
 static bool open_table(struct run_iter *r, size_t i)
 {
-    if (r->table && r->index == i)
+    if (likely(r->table && r->index == i))
         return true;
-    kv_iter_close(r->table);
-    r->table = NULL;
     struct sst_reader *reader;
     adb_status status = version_table_reader(r->run->tables[i], &reader);
-    if (status == ADB_OK) {
-        r->table = sst_iter_new(reader, r->flags);
-        if (!r->table)
-            status = status_set(ADB_NO_MEMORY, "no memory for an iterator");
-    }
+    if (status == ADB_OK && r->table)
+        sst_iter_retarget(r->table, reader);
+    else if (status == ADB_OK && !(r->table = sst_iter_new(reader, r->flags)))
+        status = status_set(ADB_NO_MEMORY, "no memory for an iterator");
     if (status != ADB_OK) {
         fail(r, status);
         return false;
@@ -152,6 +150,15 @@ static void run_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
         backward_from(r, i);
 }
 
+static void run_prepare(struct kv_iter *it, adb_slice key)
+{
+    struct run_iter *r = run_iter(it);
+    size_t i = version_run_lower(r->run, key);
+    /* What fails here fails again in the seek, and is told there. */
+    if (i < r->run->count && open_table(r, i))
+        r->table->ops->prepare(r->table, key);
+}
+
 static void run_next(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
@@ -208,6 +215,7 @@ static const struct kv_iter_ops run_ops = {
     .seek_last = run_seek_last,
     .seek = run_seek,
     .seek_before = run_seek_before,
+    .prepare = run_prepare,
     .next = run_next,
     .prev = run_prev,
     .load = run_load,

@@ -20,6 +20,7 @@ struct world {
     size_t part_count[MAX_SOURCES];
     size_t sources;
     size_t unloaded_from;
+    bool lasting[MAX_SOURCES];
 };
 
 static void random_key(struct random *r, char *key)
@@ -38,6 +39,8 @@ static void world_make(struct world *w, struct random *r, bool settled)
     w->count = random_below(r, random_below(r, 2) ? 8 : MAX_ENTRIES);
     w->sources = 1 + random_below(r, MAX_SOURCES);
     w->unloaded_from = random_below(r, 2) ? SIZE_MAX : 300;
+    for (size_t i = 0; i < w->sources; i++)
+        w->lasting[i] = random_below(r, 2);
     for (size_t i = 0; i < w->count; i++) {
         struct version_text *v = &w->all[i];
         random_key(r, v->key);
@@ -64,6 +67,7 @@ static struct kv_iter *world_merge(const struct world *w)
     for (size_t i = 0; i < w->sources; i++) {
         struct vector_iter *v = vector_iter_new(w->part[i], w->part_count[i]);
         v->unloaded_from = w->unloaded_from;
+        v->lasting = w->lasting[i];
         sources[i] = &v->base;
     }
     return merge_iter_new(sources, w->sources);

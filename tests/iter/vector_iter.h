@@ -1,7 +1,8 @@
 /*
  * A kv_iter over an array of entries, for tests. Strict about the contract:
- * the slices of each entry are fresh memory that dies at the next move, large
- * values are not loaded by moves, and the iterator can be told to fail.
+ * the slices of each entry are fresh memory that dies at the next move (a
+ * lasting value at the one after), large values are not loaded by moves, and
+ * the iterator can be told to fail.
  */
 #ifndef TEST_VECTOR_ITER_H
 #define TEST_VECTOR_ITER_H
@@ -45,14 +46,19 @@ struct vector_iter {
     size_t count, at;
     size_t unloaded_from;  /* values of this size and more come unloaded */
     size_t moves, fail_at; /* the fail_at-th move fails; 0: none */
-    uint8_t *key, *value;
+    bool lasting;
+    uint8_t *key, *value, *left; /* left: the value before, when lasting */
 };
 
 static inline void vector_place(struct vector_iter *v, size_t at)
 {
     free(v->key);
-    free(v->value);
+    free(v->left);
+    v->left = v->lasting ? v->value : NULL;
+    if (!v->lasting)
+        free(v->value);
     v->key = v->value = NULL;
+    v->base.lasting = v->lasting;
     v->at = at;
     v->base.valid = false;
     v->base.status = ADB_OK;
@@ -155,6 +161,7 @@ static inline void vector_close(struct kv_iter *it)
     struct vector_iter *v = CONTAINER_OF(it, struct vector_iter, base);
     free(v->key);
     free(v->value);
+    free(v->left);
     mem_free(it->error);
     free(v);
 }
