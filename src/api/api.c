@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "db/db.h"
+#include "env/env.h"
 
 struct adb_batch {
     struct kv_batch batch;
@@ -342,10 +343,10 @@ void adb_iter_free(adb_iter *iter)
 static bool usable(adb_iter *iter)
 {
     iter->failed = false;
-    adb_status status = db_check_fork(iter->db);
-    if (unlikely(status != ADB_OK))
-        kv_iter_fail(iter->user, status);
-    return status == ADB_OK;
+    if (likely(env_fork_generation() == iter->fork_generation))
+        return true;
+    kv_iter_fail(iter->user, db_check_fork(iter->db));
+    return false;
 }
 
 int adb_iter_seek_first(adb_iter *iter)

@@ -51,11 +51,26 @@ void db_snapshot_release(adb *db, adb_snapshot *snapshot);
 
 /* The iterator's moves are on the view of the user (iter/merge.h); the api
    reads the entry from it. */
+struct adb_snapshot {
+    uint64_t seq;
+    unsigned refs; /* the user's and iterators'; the database's write_lock */
+    bool on_heap;  /* else in its one user's memory */
+    struct adb_snapshot *older, *newer;
+};
+
 struct adb_iter {
     adb *db;
-    struct db_view *view;
+    unsigned fork_generation;
     struct adb_snapshot *registered; /* keeps what it sees */
-    struct kv_iter *user;
+    struct adb_snapshot own;         /* unless that is the user's */
+    /* What an iterator at rest keeps: its view and iterators over all of it. */
+    struct db_view *view; /* counted */
+    struct kv_iter *user; /* owned */
+    struct kv_iter **sources; /* owned array; the iterators are user's */
+    size_t memtable_count;    /* of the sources, the first ones */
+    bool no_fill;
+    bool whole;         /* no source was left out because of bounds */
+    bool has_writable;  /* the writable memtable is among the sources */
     adb_slice lower, upper; /* what prefix and bounds come to; owned */
     bool has_lower, has_upper;
     bool failed; /* a value could not be loaded */

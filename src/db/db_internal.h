@@ -26,7 +26,7 @@
 #include "version/version_set.h"
 #include "wal/wal.h"
 
-enum { DB_MAX_FROZEN = 16 };
+enum { DB_MAX_FROZEN = 16, DB_RESTING = 4 };
 
 /* A memtable and the log segments that hold its writes. */
 struct db_memtable {
@@ -45,12 +45,6 @@ struct db_view {
     size_t frozen_count;
     struct memtable *frozen[DB_MAX_FROZEN];   /* newest first; counted */
     struct version *version;                  /* counted */
-};
-
-struct adb_snapshot {
-    uint64_t seq;
-    unsigned refs; /* the user's and iterators'; write_lock */
-    struct adb_snapshot *older, *newer;
 };
 
 /* Counters of the engine; relaxed atomics, any thread. */
@@ -143,6 +137,10 @@ struct adb {
     bool log_stop;                /* log_lock */
     _Atomic bool log_signalled;
 
+    /* Iterators given back that the next ones may be made of; each of the
+       present view, or about to be freed. */
+    _Atomic(adb_iter *) resting[DB_RESTING];
+
     _Atomic int64_t live_values, live_iterators, live_snapshots;
     struct db_counters counters;
     struct db_read_counters read_counters[EPOCH_SLOTS];
@@ -181,12 +179,19 @@ struct db_view *db_view_ref(adb *db); /* the present view, counted */
 void db_view_unref(struct db_view *v);
 
 /* snapshot.c */
-adb_status db_register(adb *db, const adb_snapshot *of, adb_snapshot **out)
-    ADB_MUST_CHECK;
-void db_unregister(adb *db, adb_snapshot *s);
+/* The snapshot `of`, counted once more, or what is published now, registered
+   in `place`, which is the caller's until db_unregister. */
+struct adb_snapshot *db_register(adb *db, const adb_snapshot *of,
+                                 struct adb_snapshot *place);
+void db_unregister(adb *db, struct adb_snapshot *s); /* NULL is fine */
 /* Ascending sequences, fresh memory (mem_free). */
 adb_status db_snapshots(adb *db, uint64_t **seqs,
                         size_t *count) ADB_MUST_CHECK;
+
+/* iterator.c */
+/* Frees the iterators at rest: their view is about to go. Any thread, also
+   under lock. */
+void db_iter_drop_resting(adb *db);
 
 /* write.c */
 /* Freezes the writable memtable (unless empty) and begins a new one. Needs

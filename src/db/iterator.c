@@ -1,6 +1,11 @@
 /*
  * Iterators of users: a registered sequence, a counted view, and a merge of
  * all its sources with bounds.
+ *
+ * Making the merge costs more than a short scan with it, so an iterator that is
+ * given back may rest: it keeps view and merge, pins no block, holds no
+ * sequence, and serves the next one that is asked for, as long as its view is
+ * the present one. The view's replacement ends all rest.
  */
 #include "db/db_internal.h"
 
@@ -9,8 +14,7 @@
 
 /* The first key after all keys that start with prefix; false: there is none
    (all bytes 0xff). */
-static bool prefix_end(adb_slice prefix, struct buffer *out,
-                       adb_status *status)
+static bool prefix_end(adb_slice prefix, struct buffer *out, adb_status *status)
 {
     const uint8_t *p = prefix.data;
     size_t size = prefix.size;
@@ -36,8 +40,7 @@ static adb_status own(adb_slice s, adb_slice *out)
 }
 
 /* Bounds and prefix come to one interval. */
-static adb_status resolve_bounds(struct adb_iter *it,
-                                 const adb_iter_options *o)
+static adb_status resolve_bounds(struct adb_iter *it, const adb_iter_options *o)
 {
     adb_slice lower = o->lower, upper = o->upper;
     struct buffer end = {0};
@@ -72,25 +75,30 @@ static bool run_in_bounds(const struct adb_iter *it,
            slice_compare(run->tables[0]->info.smallest, it->upper) < 0;
 }
 
-static adb_status gather(struct adb_iter *it, bool no_fill,
-                         struct kv_iter **sources, size_t *count)
+static adb_status gather(struct adb_iter *it, size_t *count)
 {
     struct db_view *v = it->view;
     uint64_t seq = it->registered->seq;
+    struct kv_iter **sources = it->sources;
     size_t n = 0;
     for (size_t i = 0; i <= v->frozen_count; i++) {
         struct memtable *m = i == 0 ? v->writable : v->frozen[i - 1];
         if (memtable_empty(m))
             continue;
+        it->has_writable |= i == 0;
         sources[n] = memtable_iter_new(m, seq, false);
         if (!sources[n++])
             goto no_memory;
     }
+    it->memtable_count = n;
+    it->whole = true;
     for (size_t i = 0; i < v->version->run_count; i++) {
-        if (!run_in_bounds(it, &v->version->runs[i]))
+        if (!run_in_bounds(it, &v->version->runs[i])) {
+            it->whole = false;
             continue;
+        }
         sources[n] =
-            version_run_iter(v->version, i, no_fill ? SST_NO_FILL : 0);
+            version_run_iter(v->version, i, it->no_fill ? SST_NO_FILL : 0);
         if (!sources[n++])
             goto no_memory;
     }
@@ -102,57 +110,151 @@ no_memory:
     return status_set(ADB_NO_MEMORY, "no memory for an iterator");
 }
 
-static adb_status build(struct adb_iter *it, bool no_fill)
+static struct user_iter_options seen_by(const struct adb_iter *it)
+{
+    return (struct user_iter_options){.read_seq = it->registered->seq,
+                                      .lower = it->lower,
+                                      .upper = it->upper};
+}
+
+static adb_status build(struct adb_iter *it)
 {
     struct db_view *v = it->view;
     size_t count = 0, most = 1 + v->frozen_count + v->version->run_count;
-    struct kv_iter **sources = mem_alloc(most * sizeof *sources);
-    if (!sources)
+    it->sources = mem_alloc(most * sizeof(struct kv_iter *));
+    if (!it->sources)
         return status_set(ADB_NO_MEMORY, "no memory for an iterator");
-    adb_status status = gather(it, no_fill, sources, &count);
-    if (status == ADB_OK) {
-        struct kv_iter *merged = merge_iter_new(sources, count);
-        struct user_iter_options o = {
-            .read_seq = it->registered->seq,
-            .lower = it->lower,
-            .upper = it->upper,
-        };
-        it->user = merged ? user_iter_new(merged, &o) : NULL;
-        if (!it->user)
-            status = status_set(ADB_NO_MEMORY, "no memory for an iterator");
-    }
-    mem_free(sources);
-    return status;
+    adb_status status = gather(it, &count);
+    if (status != ADB_OK)
+        return status;
+    struct user_iter_options o = seen_by(it);
+    struct kv_iter *merged = merge_iter_new(it->sources, count);
+    it->user = merged ? user_iter_new(merged, &o) : NULL;
+    return it->user ? ADB_OK
+                    : status_set(ADB_NO_MEMORY, "no memory for an iterator");
 }
 
-static void free_parts(struct adb_iter *it)
+/* ---- rest -------------------------------------------------------------- */
+
+/* What made it this iterator rather than another one of its view. */
+static void forget_user(struct adb_iter *it)
 {
-    kv_iter_close(it->user);
-    db_view_unref(it->view);
     db_unregister(it->db, it->registered);
+    it->registered = NULL;
     mem_free((void *)(uintptr_t)it->lower.data);
     mem_free((void *)(uintptr_t)it->upper.data);
+    it->lower = it->upper = slice_of(NULL, 0);
+    it->has_lower = it->has_upper = it->failed = false;
+}
+
+static void forget_view(struct adb_iter *it)
+{
+    kv_iter_close(it->user);
+    mem_free(it->sources);
+    db_view_unref(it->view);
+    it->user = NULL;
+    it->sources = NULL;
+    it->view = NULL;
+    it->memtable_count = 0;
+    it->whole = it->has_writable = false;
+}
+
+/* Needs no lock of the database's. */
+static void free_rested(struct adb_iter *it)
+{
+    forget_view(it);
     mem_free(it);
 }
 
-adb_status db_iter_new(adb *db, const adb_iter_options *options,
-                       adb_iter **out)
+void db_iter_drop_resting(adb *db)
 {
-    struct adb_iter *it = mem_zalloc(sizeof *it);
-    if (!it)
+    for (size_t i = 0; i < DB_RESTING; i++) {
+        /* Sequentially consistent, as in let_rest. */
+        struct adb_iter *it = atomic_exchange(&db->resting[i], NULL);
+        if (it)
+            free_rested(it);
+    }
+}
+
+static struct adb_iter *wake_one(adb *db)
+{
+    for (size_t i = 0; i < DB_RESTING; i++) {
+        if (!atomic_load_explicit(&db->resting[i], memory_order_relaxed))
+            continue;
+        struct adb_iter *it = atomic_exchange(&db->resting[i], NULL);
+        if (it)
+            return it;
+    }
+    return NULL;
+}
+
+static bool let_rest(adb *db, struct adb_iter *it)
+{
+    kv_iter_rest(it->user);
+    struct db_view *view = it->view;
+    for (size_t i = 0; i < DB_RESTING; i++) {
+        struct adb_iter *nobody = NULL;
+        if (!atomic_compare_exchange_strong(&db->resting[i], &nobody, it))
+            continue;
+        /* Who replaces the view stores it first and then looks here; we, the
+           other way round: one of us sees the other. */
+        if (atomic_load(&db->view) != view &&
+            (it = atomic_exchange(&db->resting[i], NULL)))
+            free_rested(it);
+        return true;
+    }
+    return false;
+}
+
+/* ---- life -------------------------------------------------------------- */
+
+/* May it serve again? Asked after registering: as its view is the present one
+   now, it was when the sequence was published, and lacks nothing. */
+static bool still_fits(adb *db, const struct adb_iter *it, bool no_fill)
+{
+    const struct db_view *v = it->view;
+    return v == atomic_load(&db->view) && it->no_fill == no_fill &&
+           (it->has_writable || memtable_empty(v->writable));
+}
+
+static void reuse(struct adb_iter *it)
+{
+    struct user_iter_options o = seen_by(it);
+    for (size_t i = 0; i < it->memtable_count; i++)
+        memtable_iter_reset(it->sources[i], o.read_seq);
+    user_iter_reset(it->user, &o);
+}
+
+static adb_status start(struct adb_iter *it, const adb_iter_options *options)
+{
+    adb *db = it->db;
+    it->registered = db_register(db, options->snapshot, &it->own);
+    adb_status status = resolve_bounds(it, options);
+    if (status != ADB_OK)
+        return status;
+    if (it->view && still_fits(db, it, options->no_fill_cache)) {
+        reuse(it);
+        return ADB_OK;
+    }
+    forget_view(it);
+    /* After registering: whatever the view's tables left out, this sequence
+       did not need. */
+    it->view = db_view_ref(db);
+    it->no_fill = options->no_fill_cache;
+    return build(it);
+}
+
+adb_status db_iter_new(adb *db, const adb_iter_options *options, adb_iter **out)
+{
+    struct adb_iter *it = wake_one(db);
+    if (!it && !(it = mem_zalloc(sizeof *it)))
         return status_set(ADB_NO_MEMORY, "no memory for an iterator");
     it->db = db;
-    adb_status status = db_register(db, options->snapshot, &it->registered);
-    if (status == ADB_OK) {
-        /* After registering: whatever the view's tables left out, this
-           sequence did not need. */
-        it->view = db_view_ref(db);
-        status = resolve_bounds(it, options);
-    }
-    if (status == ADB_OK)
-        status = build(it, options->no_fill_cache);
+    it->fork_generation = db->fork_generation;
+    adb_status status = start(it, options);
     if (status != ADB_OK) {
-        free_parts(it);
+        forget_user(it);
+        free_rested(it);
         return status;
     }
     atomic_fetch_add(&db->live_iterators, 1);
@@ -164,6 +266,8 @@ adb_status db_iter_new(adb *db, const adb_iter_options *options,
 void db_iter_free(adb_iter *it)
 {
     adb *db = it->db;
-    free_parts(it);
+    forget_user(it);
+    if (!it->whole || !let_rest(db, it))
+        free_rested(it);
     atomic_fetch_sub(&db->live_iterators, 1);
 }

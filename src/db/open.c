@@ -106,6 +106,7 @@ static adb_status make_memory(adb *db)
 
 void db_free(adb *db)
 {
+    db_iter_drop_resting(db);
     struct db_view *view = atomic_load(&db->view);
     if (view) {
         atomic_store(&db->view, NULL);
@@ -400,6 +401,7 @@ adb_status db_open(const char *path, const struct adb_options *options,
     db->log = options->log;
     db->log_context = options->log_context;
     db->options = options->values;
+    env_watch_forks();
     db->fork_generation = env_fork_generation();
     db->path = mem_strdup(path);
     adb_status status = db->path ? db_options_resolve(&db->options)

@@ -251,11 +251,9 @@ adb_status db_multi_get(adb *db, const struct db_read *r, size_t count,
                         const adb_slice *keys, adb_value *values,
                         adb_status *statuses)
 {
-    adb_snapshot *registered;
+    struct adb_snapshot place;
+    struct adb_snapshot *registered = db_register(db, r->snapshot, &place);
     adb_status first = ADB_OK;
-    adb_status status = db_register(db, r->snapshot, &registered);
-    if (status != ADB_OK)
-        return status;
     /* One epoch a key: an epoch must not grow with the caller's count. The
        registered snapshot makes them one state. */
     for (size_t i = 0; i < count; i++) {

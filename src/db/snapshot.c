@@ -7,54 +7,58 @@
 
 #include "base/alloc.h"
 
-adb_status db_register(adb *db, const adb_snapshot *of, adb_snapshot **out)
+static void link_newest_locked(adb *db, struct adb_snapshot *s)
 {
-    if (of) {
-        struct adb_snapshot *shared =
-            (struct adb_snapshot *)(uintptr_t)(const void *)of;
-        mutex_lock(&db->write_lock);
-        shared->refs++;
-        mutex_unlock(&db->write_lock);
-        *out = shared;
-        return ADB_OK;
-    }
-    struct adb_snapshot *s = mem_alloc(sizeof *s);
-    if (!s)
-        return status_set(ADB_NO_MEMORY, "no memory for a snapshot");
-    s->refs = 1;
-    s->newer = NULL;
-    mutex_lock(&db->write_lock);
     /* Sequences only grow: the newest snapshot is the last of the list. */
     s->seq = atomic_load_explicit(&db->published_seq, memory_order_relaxed);
+    s->newer = NULL;
     s->older = db->newest_snapshot;
     if (s->older)
         s->older->newer = s;
     else
         db->oldest_snapshot = s;
     db->newest_snapshot = s;
-    mutex_unlock(&db->write_lock);
-    *out = s;
-    return ADB_OK;
 }
 
-void db_unregister(adb *db, adb_snapshot *s)
+static void unlink_locked(adb *db, struct adb_snapshot *s)
+{
+    if (s->newer)
+        s->newer->older = s->older;
+    else
+        db->newest_snapshot = s->older;
+    if (s->older)
+        s->older->newer = s->newer;
+    else
+        db->oldest_snapshot = s->newer;
+}
+
+struct adb_snapshot *db_register(adb *db, const adb_snapshot *of,
+                                 struct adb_snapshot *place)
+{
+    struct adb_snapshot *s =
+        of ? (struct adb_snapshot *)(uintptr_t)(const void *)of : place;
+    mutex_lock(&db->write_lock);
+    if (of) {
+        s->refs++;
+    } else {
+        s->refs = 1;
+        s->on_heap = false;
+        link_newest_locked(db, s);
+    }
+    mutex_unlock(&db->write_lock);
+    return s;
+}
+
+void db_unregister(adb *db, struct adb_snapshot *s)
 {
     if (!s)
         return;
     mutex_lock(&db->write_lock);
     bool last = --s->refs == 0;
-    if (last) {
-        if (s->newer)
-            s->newer->older = s->older;
-        else
-            db->newest_snapshot = s->older;
-        if (s->older)
-            s->older->newer = s->newer;
-        else
-            db->oldest_snapshot = s->newer;
-    }
-    mutex_unlock(&db->write_lock);
     if (last)
+        unlink_locked(db, s);
+    mutex_unlock(&db->write_lock);
+    if (last && s->on_heap)
         mem_free(s);
 }
 
@@ -88,10 +92,13 @@ adb_status db_snapshots(adb *db, uint64_t **seqs, size_t *count)
 
 adb_status db_snapshot_new(adb *db, adb_snapshot **out)
 {
-    adb_status status = db_register(db, NULL, out);
-    if (status == ADB_OK)
-        atomic_fetch_add(&db->live_snapshots, 1);
-    return status;
+    struct adb_snapshot *s = mem_alloc(sizeof *s);
+    if (!s)
+        return status_set(ADB_NO_MEMORY, "no memory for a snapshot");
+    *out = db_register(db, NULL, s);
+    s->on_heap = true;
+    atomic_fetch_add(&db->live_snapshots, 1);
+    return ADB_OK;
 }
 
 void db_snapshot_release(adb *db, adb_snapshot *snapshot)

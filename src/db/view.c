@@ -40,6 +40,7 @@ adb_status db_view_install_locked(adb *db)
     /* Sequentially consistent, so that an epoch that begins after this loads
        the new view. */
     atomic_store(&db->view, v);
+    db_iter_drop_resting(db);
     if (old)
         epoch_retire(db->epoch, &old->node, view_retired);
     return ADB_OK;

@@ -21,6 +21,7 @@
 #ifndef ENV_ENV_H
 #define ENV_ENV_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -280,8 +281,15 @@ char *env_join(const char *directory, const char *name);
 /* How many descriptors this process may have open. */
 unsigned env_file_limit(void);
 
-/* Fork: a number that a forked child sees changed. */
-unsigned env_fork_generation(void);
+/* Fork: a number that a forked child sees changed, from the first watch on
+   (which posix env's locks call too). It is asked at every public call, hence
+   inline. */
+extern _Atomic unsigned env_forks;
+void env_watch_forks(void);
+static inline unsigned env_fork_generation(void)
+{
+    return atomic_load_explicit(&env_forks, memory_order_relaxed);
+}
 
 /* Anonymous memory straight from the system, zeroed, for arenas: reserve
    takes address space only, pages come with first touch; huge asks for huge

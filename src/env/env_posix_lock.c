@@ -24,9 +24,10 @@ struct posix_lock_held {
     int fd; /* owned; -1 in a child of the process that locked */
 };
 
+_Atomic unsigned env_forks;
+
 static struct {
     pthread_once_t once;
-    _Atomic unsigned generation;
     struct mutex lock; /* guards held; taken across fork */
     struct posix_lock_held *held;
 } locks = {.once = PTHREAD_ONCE_INIT};
@@ -43,7 +44,7 @@ static void after_fork_parent(void)
 
 static void after_fork_child(void)
 {
-    atomic_fetch_add(&locks.generation, 1);
+    atomic_fetch_add(&env_forks, 1);
     for (struct posix_lock_held *l = locks.held; l; l = l->next) {
         close(l->fd);
         l->fd = -1;
@@ -58,10 +59,9 @@ static void start_watching(void)
     pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
 
-unsigned env_fork_generation(void)
+void env_watch_forks(void)
 {
     pthread_once(&locks.once, start_watching);
-    return atomic_load(&locks.generation);
 }
 
 static adb_status lock_path(const char *path, int *out)
@@ -91,7 +91,7 @@ static adb_status lock_path(const char *path, int *out)
 adb_status posix_lock(struct env *e, const char *path, void **out)
 {
     (void)e;
-    env_fork_generation();
+    env_watch_forks();
     struct posix_lock_held *l = mem_alloc(sizeof *l);
     if (!l)
         return status_set(ADB_NO_MEMORY, "no memory to lock '%s'", path);

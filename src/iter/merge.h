@@ -20,7 +20,8 @@ struct kv_iter *merge_iter_new(struct kv_iter **sources, size_t count);
 
 struct user_iter_options {
     uint64_t read_seq;
-    adb_slice lower, upper; /* [lower, upper), data NULL: open; copied */
+    /* [lower, upper), data NULL: open; borrowed until closed or reset. */
+    adb_slice lower, upper;
 };
 /* Takes source over, also on failure. Yields user keys with their visible
    value; `seq` is that version's. seek and seek_before go by the key alone (as
@@ -29,5 +30,8 @@ struct user_iter_options {
    unloaded (value.data NULL) whatever the source. NULL: out of memory. */
 struct kv_iter *user_iter_new(struct kv_iter *source,
                               const struct user_iter_options *options);
+/* As if new over the same source (whose own read_seq is not its concern). */
+void user_iter_reset(struct kv_iter *it,
+                     const struct user_iter_options *options);
 
 #endif

@@ -242,6 +242,13 @@ static adb_status merge_read_value(struct kv_iter *it, uint64_t offset,
     return source->ops->read_value(source, offset, data, size);
 }
 
+static void merge_rest(struct kv_iter *it)
+{
+    struct merge_iter *m = merge_of(it);
+    for (size_t i = 0; i < m->count; i++)
+        kv_iter_rest(m->sources[i]);
+}
+
 static void merge_close(struct kv_iter *it)
 {
     struct merge_iter *m = merge_of(it);
@@ -260,6 +267,7 @@ static const struct kv_iter_ops merge_ops = {
     .prev = merge_prev,
     .load = merge_load,
     .read_value = merge_read_value,
+    .rest = merge_rest,
     .close = merge_close,
 };
 

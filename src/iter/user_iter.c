@@ -33,7 +33,7 @@ struct user_iter {
     struct kv_iter base;
     struct kv_iter *source; /* owned */
     uint64_t read_seq;
-    adb_slice lower, upper; /* data NULL: open; behind the struct */
+    adb_slice lower, upper; /* data NULL: open; borrowed */
     uint64_t lower_head, upper_head;
     bool forward;
     /* Forward: the key whose versions are passed over. Backward: that of the
@@ -383,6 +383,11 @@ static adb_status user_read_value(struct kv_iter *it, uint64_t offset,
     return u->source->ops->read_value(u->source, offset, data, size);
 }
 
+static void user_rest(struct kv_iter *it)
+{
+    kv_iter_rest(user_of(it)->source);
+}
+
 static void user_close(struct kv_iter *it)
 {
     struct user_iter *u = user_of(it);
@@ -402,41 +407,35 @@ static const struct kv_iter_ops user_ops = {
     .prev = user_prev,
     .load = user_load,
     .read_value = user_read_value,
+    .rest = user_rest,
     .close = user_close,
 };
 
-/* A copy at *place, which moves behind it. */
-static adb_slice copy_bound(adb_slice bound, uint8_t **place)
+void user_iter_reset(struct kv_iter *it, const struct user_iter_options *o)
 {
-    uint8_t *copy = *place;
-    if (!bound.data)
-        return bound;
-    memcpy(copy, bound.data, bound.size);
-    *place += bound.size;
-    return slice_of(copy, bound.size);
+    struct user_iter *u = user_of(it);
+    it->valid = false;
+    it->status = ADB_OK;
+    u->read_seq = o->read_seq;
+    u->forward = true;
+    u->lower = o->lower;
+    u->upper = o->upper;
+    u->lower_head = o->lower.data ? key_head8(o->lower.data, o->lower.size) : 0;
+    u->upper_head = o->upper.data ? key_head8(o->upper.data, o->upper.size)
+                                  : UINT64_MAX;
 }
 
 struct kv_iter *user_iter_new(struct kv_iter *source,
                               const struct user_iter_options *options)
 {
-    adb_slice lower = options->lower, upper = options->upper;
-    size_t room = 1; /* so that an empty bound has an address inside */
-    room += (lower.data ? lower.size : 0) + (upper.data ? upper.size : 0);
-    struct user_iter *u = mem_zalloc(sizeof *u + room);
+    struct user_iter *u = mem_zalloc(sizeof *u);
     if (!u || buffer_reserve(&u->key, KEY_ROOM) != ADB_OK) {
         mem_free(u);
         kv_iter_close(source);
         return NULL;
     }
-    uint8_t *place = (uint8_t *)(u + 1);
     u->base.ops = &user_ops;
     u->source = source;
-    u->read_seq = options->read_seq;
-    u->forward = true;
-    u->lower = copy_bound(lower, &place);
-    u->upper = copy_bound(upper, &place);
-    u->lower_head = lower.data ? key_head8(lower.data, lower.size) : 0;
-    u->upper_head =
-        upper.data ? key_head8(upper.data, upper.size) : UINT64_MAX;
+    user_iter_reset(&u->base, options);
     return &u->base;
 }

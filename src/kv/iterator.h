@@ -46,6 +46,8 @@ struct kv_iter_ops {
        where values are always loaded. */
     adb_status (*read_value)(struct kv_iter *it, uint64_t offset, void *data,
                              size_t size);
+    /* Gives back what it pins; needs a seek next. NULL: it pins nothing. */
+    void (*rest)(struct kv_iter *it);
     void (*close)(struct kv_iter *it); /* frees the iterator */
 };
 
@@ -73,6 +75,12 @@ static inline void kv_iter_prev(struct kv_iter *it)
 static inline adb_status kv_iter_load(struct kv_iter *it)
 {
     return it->value.data || !it->ops->load ? ADB_OK : it->ops->load(it);
+}
+static inline void kv_iter_rest(struct kv_iter *it)
+{
+    it->valid = false;
+    if (it->ops->rest)
+        it->ops->rest(it);
 }
 static inline void kv_iter_close(struct kv_iter *it) /* NULL is fine */
 {

@@ -101,6 +101,8 @@ bool memtable_get(const struct memtable *m, adb_slice key, uint64_t hash,
    NULL: out of memory. */
 struct kv_iter *memtable_iter_new(struct memtable *m, uint64_t read_seq,
                                   bool all_versions);
+/* For another registered snapshot; needs a seek next. Not with all_versions. */
+void memtable_iter_reset(struct kv_iter *it, uint64_t read_seq);
 
 struct memtable_stats {
     uint64_t keys;             /* distinct */

@@ -4,6 +4,8 @@
  * between; what is inserted meanwhile is newer than its snapshot. Leaves have
  * no left neighbours: the way back descends anew.
  */
+#include <assert.h>
+
 #include "base/alloc.h"
 #include "memtable/memtable_internal.h"
 
@@ -261,4 +263,12 @@ struct kv_iter *memtable_iter_new(struct memtable *m, uint64_t read_seq,
     ledger_add(memtable_pool_ledger(m->pool), LEDGER_ITERATOR,
                (int64_t)sizeof *i);
     return &i->it;
+}
+
+void memtable_iter_reset(struct kv_iter *it, uint64_t read_seq)
+{
+    struct memtable_iter *i = self(it);
+    assert(!i->all_versions);
+    i->read_seq = read_seq;
+    it->valid = false;
 }

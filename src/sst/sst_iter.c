@@ -469,13 +469,20 @@ static adb_status iter_load(struct kv_iter *base)
 
 /* ---- life ---- */
 
-static void iter_close(struct kv_iter *base)
+static void iter_rest(struct kv_iter *base)
 {
     struct sst_iter *it = iter_of(base);
     unload_index(it);
     unpin(it->left);
+    it->left = NULL;
     if (it->value)
         drop_value(it);
+}
+
+static void iter_close(struct kv_iter *base)
+{
+    struct sst_iter *it = iter_of(base);
+    iter_rest(base);
     sst_window_deinit(&it->window, it->reader);
     ledger_add(it->reader->context.ledger, LEDGER_ITERATOR,
                -(int64_t)it->unpacked_charge);
@@ -496,6 +503,7 @@ static const struct kv_iter_ops iter_ops = {
     .prev = iter_prev,
     .load = iter_load,
     .read_value = iter_read_value,
+    .rest = iter_rest,
     .close = iter_close,
 };
 

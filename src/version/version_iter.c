@@ -201,6 +201,13 @@ static adb_status run_read_value(struct kv_iter *it, uint64_t offset,
     return ADB_OK;
 }
 
+static void run_rest(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    if (r->table)
+        kv_iter_rest(r->table);
+}
+
 static void run_close(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
@@ -220,6 +227,7 @@ static const struct kv_iter_ops run_ops = {
     .prev = run_prev,
     .load = run_load,
     .read_value = run_read_value,
+    .rest = run_rest,
     .close = run_close,
 };
 

@@ -211,8 +211,15 @@ static void test_user_walks(void **state)
             o.upper = slice_of_string(upper);
         size_t count = model_visible(&w, &o, visible);
         struct kv_iter *it = user_iter_new(world_merge(&w), &o);
-        memset(lower, 'x', sizeof lower); /* bounds were copied */
-        memset(upper, 'x', sizeof upper);
+        walk(it, visible, count, true, &r);
+        /* Again, as another reader. */
+        random_key(&r, upper);
+        o = (struct user_iter_options){.read_seq = random_below(&r, 260),
+                                       .upper = slice_of_string(upper)};
+        count = model_visible(&w, &o, visible);
+        if (random_below(&r, 2))
+            kv_iter_rest(it);
+        user_iter_reset(it, &o);
         walk(it, visible, count, true, &r);
         kv_iter_close(it);
     }
