@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench fuzz clean help deps test-deps format soak-kill \
+.PHONY: all build run test install bench bench-build fuzz clean help deps test-deps format soak-kill \
 	soak-power soak-fault soak-damage
 
 all: build
@@ -29,10 +29,14 @@ build:
 install: build
 	@cmake --install build/release --prefix $(PREFIX)
 
-## make bench    the main loops of albertdb, with latencies
-bench: deps build
-	@build/release/cli/albertdb bench -o durability=process \
-		-o compression=none -o memory_budget=1G -o memtable_size=64M
+## make bench    albertdb beside RocksDB and LMDB, ten loops (about 10 minutes)
+bench: bench-build
+	@python3 bench/compare/compare.py
+
+bench-build:
+	@sh scripts/install-deps.sh build run bench
+	@cmake --preset release -G Ninja >/dev/null
+	@ninja -C build/release compare
 
 ## make soak-kill  kill -9 a writing process KILLS times (default 5000)
 soak-kill: test-deps

@@ -13,7 +13,8 @@ packages_of() {
     run) echo unicode-data ;;
     test) echo g++ clang clang-format libclang-rt-14-dev libcmocka-dev \
                python3 ;;
-    bench) echo librocksdb-dev liblmdb-dev ;;
+    bench) echo librocksdb-dev libleveldb-dev liblmdb-dev libwiredtiger-dev \
+                python3 ;;
     *) echo "install-deps: unknown group '$1'" >&2; exit 2 ;;
     esac
 }
