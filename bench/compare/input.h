@@ -22,8 +22,10 @@
 enum { KEY_SIZE = 16, VALUE_SIZE_MIN = 64 };
 
 struct bytes key_make(char buffer[KEY_SIZE], uint64_t number);
-/* The number; fatal if it is no key of ours. */
+/* The number; of bytes that are no key of ours, any. */
 uint64_t key_number(struct bytes key);
+/* Fatal if it is no key of ours. */
+void key_check(struct bytes key);
 
 uint64_t mix(uint64_t n);
 

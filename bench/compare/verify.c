@@ -20,6 +20,7 @@ static uint32_t known(uint64_t stamp)
 static void check_entry(const struct expected *expected,
                         const struct values *values, const struct entry *entry)
 {
+    key_check(entry->key);
     uint64_t number = key_number(entry->key);
     uint64_t stamp = value_check_all(values, entry->value, number);
     if (number & 1 || number / 2 >= expected->count ||
