@@ -4,7 +4,7 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench bench-build fuzz clean help deps test-deps format soak-kill \
+.PHONY: all build run test install bench bench-build guard fuzz clean help deps test-deps format soak-kill \
 	soak-power soak-fault soak-damage
 
 all: build
@@ -37,6 +37,12 @@ bench-build:
 	@sh scripts/install-deps.sh build run bench
 	@cmake --preset release -G Ninja >/dev/null
 	@ninja -C build/release compare
+
+## make guard    instructions an operation, against bench/guard/instructions.txt
+guard: test-deps
+	@cmake --preset release -G Ninja >/dev/null
+	@ninja -C build/release bench_guard_loops
+	@python3 bench/guard/guard.py build/release/bench/guard/bench_guard_loops
 
 ## make soak-kill  kill -9 a writing process KILLS times (default 5000)
 soak-kill: test-deps

@@ -12,7 +12,7 @@ packages_of() {
                 liblz4-dev libzstd-dev libedit-dev ;;
     run) echo unicode-data ;;
     test) echo g++ clang clang-format libclang-rt-14-dev libcmocka-dev \
-               python3 ;;
+               python3 valgrind binutils ;;
     bench) echo librocksdb-dev libleveldb-dev liblmdb-dev libwiredtiger-dev \
                 python3 ;;
     *) echo "install-deps: unknown group '$1'" >&2; exit 2 ;;
