@@ -76,8 +76,8 @@ adb_status thread_start(struct thread *t, const char *name,
 {
     t->started = false;
     int error = thread_hooks
-                    ? thread_hooks->start(thread_hooks->context, t, run,
-                                          argument)
+                    ? thread_hooks->start(thread_hooks->context, t, name,
+                                          run, argument)
                     : pthread_create(&t->native, NULL, run, argument);
     if (error)
         return status_set_errno(error, "cannot start the thread '%s'", name);
@@ -118,9 +118,7 @@ uint64_t clock_now_ns(void)
 void clock_sleep_ns(uint64_t ns)
 {
     if (thread_hooks) {
-        uint64_t until = clock_now_ns() + ns;
-        while (clock_now_ns() < until)
-            thread_yield();
+        thread_hooks->sleep(thread_hooks->context, ns);
         return;
     }
     struct timespec left = {.tv_sec = (time_t)(ns / 1000000000u),

@@ -26,7 +26,8 @@ struct thread {
     void *sim; /* the scheduler's own, under hooks */
 };
 
-/* What a deterministic scheduler replaces. Every member must be set. */
+/* What a deterministic scheduler replaces. Every member must be set. Set while
+   no thread of the library runs; no lock is held over the change. */
 struct thread_hooks {
     void *context;
     void (*lock)(void *context, struct mutex *m);
@@ -36,10 +37,12 @@ struct thread_hooks {
     bool (*wait)(void *context, struct condition *c, struct mutex *m,
                  uint64_t deadline_ns);
     void (*wake)(void *context, struct condition *c, bool all);
-    int (*start)(void *context, struct thread *t, void *(*run)(void *),
-                 void *argument);
+    /* Returns 0 or an errno. */
+    int (*start)(void *context, struct thread *t, const char *name,
+                 void *(*run)(void *), void *argument);
     void (*join)(void *context, struct thread *t);
     void (*yield)(void *context);
+    void (*sleep)(void *context, uint64_t ns);
     uint64_t (*now_ns)(void *context);
 };
 extern const struct thread_hooks *thread_hooks; /* NULL in production */
