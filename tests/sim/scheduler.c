@@ -27,6 +27,7 @@ struct task {
     const void *place; /* in the code, where it last got to a point */
     void *(*run)(void *);
     void *argument;
+    void *local; /* the caller's */
     /* What it does that must end in time; NULL: nothing. */
     const char *watched;
     uint64_t watched_since_ns, watch_limit_ns;
@@ -472,6 +473,16 @@ void scheduler_watch(const char *what, uint64_t limit_ns)
 void scheduler_unwatch(void)
 {
     s.running->watched = NULL;
+}
+
+void scheduler_set_local(void *local)
+{
+    s.running->local = local;
+}
+
+void *scheduler_local(void)
+{
+    return s.running ? s.running->local : NULL;
 }
 
 void scheduler_calm(void)

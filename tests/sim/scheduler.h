@@ -86,6 +86,10 @@ void scheduler_resume(void);
 void scheduler_watch(const char *what, uint64_t limit_ns);
 void scheduler_unwatch(void);
 
+/* What the running thread has set for itself; NULL at first. */
+void scheduler_set_local(void *local);
+void *scheduler_local(void);
+
 uint64_t scheduler_steps(void);
 /* The name of the running thread; "" outside of a run. */
 const char *scheduler_thread_name(void);

@@ -1,0 +1,83 @@
+/*
+ * The thread that makes things fail: for a while some operations return an
+ * error, or the disk is full; then the cause is gone for a while.
+ */
+#include "sim/world.h"
+
+#include <errno.h>
+
+#include "base/thread.h"
+
+#define MILLISECONDS UINT64_C(1000000)
+
+static const unsigned kinds[] = {
+    ENV_FAULT_WRITE,
+    ENV_FAULT_SYNC,
+    ENV_FAULT_SYNC | ENV_FAULT_SYNC_DIR,
+    ENV_FAULT_WRITE | ENV_FAULT_ALLOCATE | ENV_FAULT_POPULATE,
+    ENV_FAULT_OPEN,
+    ENV_FAULT_READ,
+    ENV_FAULT_RENAME | ENV_FAULT_UNLINK | ENV_FAULT_SYNC_DIR,
+    ENV_FAULT_MAP | ENV_FAULT_POPULATE | ENV_FAULT_TRUNCATE,
+    ENV_FAULT_STAT | ENV_FAULT_SIZE | ENV_FAULT_CLOSE,
+    ENV_FAULT_ANY,
+};
+static const char *const parts[] = {NULL, NULL, ".log", ".sst", "MANIFEST",
+                                    "CURRENT"};
+
+static void some_operations(struct world *w, struct random *r)
+{
+    struct env_fault_rule rule = {
+        .operations = kinds[random_below(r, sizeof kinds / sizeof kinds[0])],
+        .path_part = parts[random_below(r, sizeof parts / sizeof parts[0])],
+        .skip = random_below(r, 20),
+        .count = random_below(r, 3) ? 1 + random_below(r, 3) : UINT64_MAX,
+        .error = random_below(r, 2) ? EIO : ENOSPC,
+        .partial = random_below(r, 2) ? random_below(r, 2000) : 0,
+        .drop_on_sync_failure = random_below(r, 2) != 0,
+    };
+    scheduler_trace("operations %x of %s fail with %d after %d",
+                    rule.operations, rule.path_part ? rule.path_part : "all",
+                    rule.error, (int)rule.skip);
+    env_fault_set(w->fault, &rule);
+}
+
+static void full_disk(struct world *w, struct random *r)
+{
+    uint64_t free;
+    if (w->disk->ops->free_space(w->disk, "/", &free) != ADB_OK)
+        world_die(w, "%s", adb_error_message());
+    uint64_t left = random_below(r, 100) << 10;
+    scheduler_trace("the disk has %d bytes left", (int)left);
+    env_memory_set_capacity(w->disk, SIM_DISK_BYTES - free + left);
+}
+
+void chaos_heal(struct world *w)
+{
+    env_fault_set(w->fault, NULL);
+    env_memory_set_capacity(w->disk, SIM_DISK_BYTES);
+    scheduler_trace("nothing fails");
+}
+
+void *chaos_run(void *context)
+{
+    struct world *w = context;
+    struct random r;
+    random_seed(&r, w->seed + w->life);
+    /* Mostly short against what an operation of this seed takes. */
+    uint64_t span = (w->plan.latency_ns + 20000) * 200;
+    while (!w->stop) {
+        clock_sleep_ns(random_below(&r, span));
+        if (w->stop)
+            break;
+        if (random_below(&r, 4))
+            some_operations(w, &r);
+        else
+            full_disk(w, &r);
+        clock_sleep_ns(random_below(&r, 4) ? random_below(&r, span)
+                                           : random_below(&r, 3000) *
+                                                 MILLISECONDS);
+        chaos_heal(w);
+    }
+    return NULL;
+}

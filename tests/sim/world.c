@@ -1,0 +1,346 @@
+#include "sim/world.h"
+
+#include <inttypes.h>
+
+#include "base/thread.h"
+#include "db/db_internal.h"
+#include "sim/sim_env.h"
+
+#define SECONDS UINT64_C(1000000000)
+
+static bool logs_nothing(const struct world *w)
+{
+    return strstr(w->plan.options, "durability=none") != NULL;
+}
+
+const char *world_describe(const struct world *w)
+{
+    static char text[2000], plan[1200];
+    plan_describe(&w->plan, plan, sizeof plan);
+    snprintf(text, sizeof text,
+             "ADB_TEST_SEED=%" PRIu64 ", life %u, thread %s, step %" PRIu64
+             ", state %zu, durable %zu%s%s\n  %s",
+             w->seed, w->life, scheduler_thread_name(), scheduler_steps(),
+             w->history ? history_now(w->history) : 0,
+             w->history ? history_durable_state(w->history) : 0,
+             w->image ? "\n  cut " : "", w->image ? w->cut_at : "", plan);
+    return text;
+}
+
+/* ---- looking ---- */
+
+static struct client *running_client(void)
+{
+    return scheduler_local();
+}
+
+void world_observe(struct world *w)
+{
+    if (!w->db)
+        return;
+    uint64_t seq = atomic_load(&w->db->published_seq);
+    struct client *c = running_client();
+    if (!history_observe(w->history, seq, c ? &c->write : NULL))
+        world_die(w, "%s", history_words(w->history));
+}
+
+/* ---- crashes ---- */
+
+static void describe_cut(struct world *w)
+{
+    snprintf(w->cut_at, sizeof w->cut_at,
+             "(%s) at change %" PRIu64 ", step %" PRIu64 " of life %u, in %s, "
+             "%s the database was compared; states %zu to %zu and %zu pending",
+             w->ending.kind == END_KILL ? "kill" : "power",
+             sim_env_changes(w->env), scheduler_steps() - w->life_began_step,
+             w->life, scheduler_thread_name(),
+             w->settled ? "after" : "before", w->cut.low, w->cut.high,
+             w->cut.pending_count);
+}
+
+/* What may be left if the world ended now. */
+static void make_cut(struct world *w)
+{
+    struct history *h = w->history;
+    bool kept = w->ending.kind == END_KILL && !logs_nothing(w);
+    if (!w->settled) {
+        /* What a kill had left need not survive a power cut. */
+        w->cut = w->found_cut;
+        if (!kept)
+            w->cut.low = w->cut.durable;
+        return;
+    }
+    history_cut(h, kept ? history_now(h) : history_durable_state(h), &w->cut);
+    for (unsigned i = 0; i < w->plan.clients; i++) {
+        const struct history_write *write = &w->clients[i].write;
+        if (write->step && !write->at)
+            history_cut_pending(&w->cut, write->step);
+    }
+    for (size_t i = 0; i < w->ghost_count; i++)
+        if (w->ghosts_at == history_now(h))
+            history_cut_pending(&w->cut, &w->ghosts[i]);
+}
+
+static struct env *image_of(struct world *w)
+{
+    struct env *image =
+        w->ending.kind == END_KILL
+            ? env_memory_clone(w->disk)
+            : env_memory_crash(w->disk, &w->random, ~UINT64_C(0));
+    env_memory_set_capacity(image, SIM_DISK_BYTES);
+    return image;
+}
+
+static void take_images(struct world *w)
+{
+    make_cut(w);
+    w->image = image_of(w);
+    for (unsigned i = 0; w->ending.kind == END_POWER && i < EXTRA_IMAGES; i++)
+        w->extra[i] = image_of(w);
+    w->stop = true;
+    describe_cut(w);
+    scheduler_trace("cut %s", w->cut_at);
+}
+
+static bool cut_is_due(const struct world *w)
+{
+    const struct ending *e = &w->ending;
+    if (e->kind == END_CLOSE || w->image || !w->env)
+        return false;
+    if (e->at_change)
+        return sim_env_changes(w->env) >= e->at_change;
+    return scheduler_steps() - w->life_began_step >= e->at_step;
+}
+
+/* At every scheduling point. */
+static void on_point(void *context)
+{
+    struct world *w = context;
+    scheduler_pause();
+    world_observe(w);
+    if (cut_is_due(w))
+        take_images(w);
+    scheduler_resume();
+}
+
+/* ---- opening ---- */
+
+static adb *open_on(struct world *w, struct env *env)
+{
+    struct adb_options o;
+    adb *db = NULL;
+    store_options(&o, w->plan.options, env);
+    o.manifest_roll_bytes = w->plan.manifest_roll_bytes;
+    scheduler_watch("adb_open", 120 * SECONDS);
+    adb_status status = adb_open(STORE_PATH, &o, &db);
+    scheduler_trace("adb_open: %s", adb_status_name(status));
+    scheduler_unwatch();
+    if (status != ADB_OK)
+        world_die(w, "adb_open: %s", adb_error_message());
+    return db;
+}
+
+static void scan(struct world *w, adb *db, struct store_state *found)
+{
+    scheduler_watch("a scan", 120 * SECONDS);
+    adb_status status = store_scan(db, &w->random, found);
+    scheduler_trace("scan: %s %016" PRIx64, adb_status_name(status),
+                    store_hash(found));
+    scheduler_unwatch();
+    if (status != ADB_OK)
+        world_die(w, "the first scan: %s", adb_error_message());
+}
+
+/* Another image of the same crash: opened, compared, thrown away. */
+static void look_at_extra(struct world *w, struct env *image)
+{
+    struct store_state found;
+    adb *db = open_on(w, image);
+    scan(w, db, &found);
+    if (!history_allows(w->history, &w->found_cut, &found))
+        world_die(w, "another image of the crash: %s",
+                  history_words(w->history));
+    db_test_abandon(db);
+    env_memory_free(image);
+    w->images++;
+}
+
+static void settle(struct world *w, adb *db)
+{
+    struct store_state found;
+    scan(w, db, &found);
+    if (!history_survive(w->history, &w->found_cut, &found)) {
+        if (getenv("ADB_TEST_DUMP"))
+            store_dump(w->disk, "sim-failure");
+        world_die(w, "%s", history_words(w->history));
+    }
+    scheduler_pause();
+    history_begin(w->history, atomic_load(&db->published_seq));
+    w->settled = true;
+    w->db = db;
+    scheduler_resume();
+}
+
+/* ---- a life ---- */
+
+static void make_envs(struct world *w)
+{
+    struct sim_env_options options = {
+        .seed = random_next(&w->random),
+        .latency_ns = w->plan.latency_ns,
+        .stall_permille = w->plan.stall_permille,
+        .part_permille = w->plan.part_permille,
+    };
+    w->fault = env_fault_new(w->disk);
+    options.base = w->fault;
+    w->env = sim_env_new(&options);
+}
+
+static void free_envs(struct world *w)
+{
+    struct env *env = w->env;
+    if (sim_env_handles(env))
+        world_die(w, "%" PRIu64 " files, maps or locks are left open",
+                  sim_env_handles(env));
+    w->changes += sim_env_changes(env);
+    w->env = NULL;
+    sim_env_free(env);
+    env_fault_free(w->fault);
+    w->fault = NULL;
+}
+
+static void start(struct world *w, struct thread *t, const char *name,
+                  void *(*run)(void *), void *argument)
+{
+    if (thread_start(t, name, run, argument) != ADB_OK)
+        world_die(w, "%s", adb_error_message());
+}
+
+static void work(struct world *w)
+{
+    struct thread threads[CLIENTS_MAX] = {{0}}, chaos = {0};
+    bool chaotic = w->plan.faults && random_below(&w->random, 4);
+    w->faulty = chaotic;
+    for (unsigned i = 0; i < w->plan.clients; i++) {
+        struct client *c = &w->clients[i];
+        memset(c, 0, sizeof *c);
+        c->world = w;
+        c->number = i;
+        random_seed(&c->random, random_next(&w->random));
+        start(w, &threads[i], "client", client_run, c);
+    }
+    if (chaotic)
+        start(w, &chaos, "chaos", chaos_run, w);
+    for (unsigned i = 0; i < w->plan.clients; i++)
+        thread_join(&threads[i]);
+    w->stop = true;
+    thread_join(&chaos);
+}
+
+/* With the causes gone, everything works again by itself. */
+static void expect_health(struct world *w)
+{
+    scheduler_watch("getting well", 60 * SECONDS);
+    if (w->faulty) {
+        struct client *c = &w->clients[0];
+        scheduler_set_local(c);
+        client_write_until_ok(c);
+        scheduler_set_local(NULL);
+    }
+    while (adb_health(w->db) != ADB_OK)
+        clock_sleep_ns(SECONDS / 10);
+    scheduler_unwatch();
+}
+
+static void close_life(struct world *w)
+{
+    adb *db = w->db;
+    size_t now = history_now(w->history);
+    scheduler_watch("adb_close", 120 * SECONDS);
+    scheduler_pause();
+    w->db = NULL;
+    scheduler_resume();
+    adb_status status = adb_close(db);
+    scheduler_trace("adb_close: %s", adb_status_name(status));
+    scheduler_unwatch();
+    if (status != ADB_OK)
+        world_die(w, "adb_close: %s", adb_error_message());
+    history_durable(w->history, now);
+}
+
+static void end_life(struct world *w)
+{
+    if (!w->image) {
+        expect_health(w);
+        close_life(w);
+    } else {
+        adb *db = w->db;
+        w->db = NULL;
+        db_test_abandon(db);
+    }
+    free_envs(w);
+    if (w->image) {
+        env_memory_free(w->disk);
+        w->disk = w->image;
+        w->image = NULL;
+        w->found_cut = w->cut;
+        w->images++;
+    } else {
+        history_cut(w->history, history_now(w->history), &w->found_cut);
+    }
+}
+
+static void live(struct world *w, bool clients)
+{
+    w->settled = false;
+    w->stop = false;
+    w->ghost_count = 0;
+    w->life_began_step = scheduler_steps();
+    scheduler_trace("life %u", w->life);
+    for (unsigned i = 0; i < EXTRA_IMAGES; i++)
+        if (w->extra[i]) {
+            look_at_extra(w, w->extra[i]);
+            w->extra[i] = NULL;
+        }
+    make_envs(w);
+    settle(w, open_on(w, w->env));
+    if (clients && !w->image)
+        work(w);
+    end_life(w);
+}
+
+static void run_lives(void *context)
+{
+    struct world *w = context;
+    for (w->life = 0; w->life < w->plan.lives; w->life++) {
+        w->ending = w->plan.endings[w->life];
+        live(w, true);
+    }
+    w->ending = (struct ending){.kind = END_CLOSE};
+    live(w, false);
+}
+
+void world_run(uint64_t seed, FILE *trace, struct scheduler_result *out,
+               struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    w->seed = seed;
+    plan_make(&w->plan, seed);
+    random_seed(&w->random, seed);
+    struct scheduler_options options = {
+        .seed = seed,
+        .preempt = w->plan.preempt,
+        .trace = trace,
+        .observe = on_point,
+        .context = w,
+    };
+    w->history = history_new();
+    w->disk = env_memory_new(w->plan.model);
+    scheduler_run(&options, run_lives, w, out);
+    if (out->verdict != SCHEDULER_ENDED) {
+        fprintf(stderr, "\n%s\n", out->report);
+        die("%s", world_describe(w));
+    }
+    env_memory_free(w->disk);
+    history_free(w->history);
+}
