@@ -194,13 +194,16 @@ static adb_status accept_edit(void *context, uint64_t offset,
     return ADB_OK;
 }
 
+/* Without a lock, so that flushes go on meanwhile; what fails then is looked
+   at again with the manifest held still. */
 static void verify_manifest(adb *db, struct verification *v)
 {
     struct version_set_stats stats;
     version_set_stats(db->versions, &stats);
     char *path = manifest_path(db->path, stats.manifest_number);
     if (path && manifest_walk(db->env, path, stats.manifest_number,
-                              accept_edit, NULL) != ADB_OK)
+                              accept_edit, NULL) != ADB_OK &&
+        version_set_walk_manifest(db->versions, accept_edit, NULL) != ADB_OK)
         tell(v, status_message());
     mem_free(path);
 }

@@ -355,3 +355,19 @@ adb_status version_set_sweep(struct version_set *s,
     mem_free(w.tables);
     return status;
 }
+
+/* ---- verification -------------------------------------------------------- */
+
+adb_status version_set_walk_manifest(struct version_set *s,
+                                     manifest_visit visit, void *context)
+{
+    mutex_lock(&s->apply_lock);
+    char *path = manifest_path(s->options.directory, s->manifest.number);
+    adb_status status =
+        path ? manifest_walk(s->options.env, path, s->manifest.number, visit,
+                             context)
+             : no_memory(s->options.directory);
+    mutex_unlock(&s->apply_lock);
+    mem_free(path);
+    return status;
+}

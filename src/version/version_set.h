@@ -113,6 +113,12 @@ adb_status version_set_sweep(struct version_set *s,
                                                   const char *name),
                              void *context) ADB_MUST_CHECK;
 
+/* Reads the manifest that holds and visits all of it (manifest_walk); no edit
+   is applied meanwhile. Any thread. */
+adb_status version_set_walk_manifest(struct version_set *s,
+                                     manifest_visit visit,
+                                     void *context) ADB_MUST_CHECK;
+
 /* Clean close with what is known of the log. ends: of live segments (those
    with segment 0 are skipped). After ADB_OK or a failure the set takes no
    further edits. */

@@ -1,0 +1,101 @@
+/*
+ * Pairs of calls that once got in each other's way, each under many
+ * interleavings.
+ */
+#include "sim/scheduler.h"
+
+#include "base/thread.h"
+#include "trust/store.h"
+
+struct race {
+    struct env *disk;
+    adb *db;
+    uint64_t roll_bytes;
+    const char *failed; /* NULL: nothing */
+    char words[600];
+};
+
+static void failed_at(struct race *race, const char *what)
+{
+    if (race->failed)
+        return;
+    snprintf(race->words, sizeof race->words, "%s", adb_error_message());
+    race->failed = what;
+}
+
+static void open_race(struct race *race)
+{
+    struct adb_options o;
+    store_options(&o, "memory_budget=1M memtable_size=32K wal_segment_min=64K "
+                      "wal_segment_max=64K durability=process", race->disk);
+    o.manifest_roll_bytes = race->roll_bytes;
+    if (adb_open(STORE_PATH, &o, &race->db) != ADB_OK)
+        failed_at(race, "adb_open");
+}
+
+static void simulate(void (*run)(void *), struct race *race)
+{
+    static struct scheduler_result result;
+    uint64_t first = test_seed();
+    for (uint64_t i = 0; i < test_scaled(400, 60); i++) {
+        struct scheduler_options options = {.seed = first + i};
+        race->disk = env_memory_new(ENV_MEMORY_STRICT);
+        scheduler_run(&options, run, race, &result);
+        env_memory_free(race->disk);
+        if (result.verdict != SCHEDULER_ENDED)
+            fail_msg("ADB_TEST_SEED=%llu: %s", (unsigned long long)(first + i),
+                     result.report);
+        if (race->failed)
+            fail_msg("ADB_TEST_SEED=%llu: %s: %s",
+                     (unsigned long long)(first + i), race->failed,
+                     race->words);
+    }
+}
+
+/* ---- adb_verify while the manifest is replaced ---- */
+
+static void tell(void *context, const char *text)
+{
+    (void)context;
+    fprintf(stderr, "adb_verify: %s\n", text);
+}
+
+static void *flush_often(void *argument)
+{
+    struct race *race = argument;
+    for (int i = 0; i < 12; i++)
+        if (adb_put(race->db, NULL, "key", 3, &i, sizeof i) != ADB_OK ||
+            adb_flush(race->db) != ADB_OK)
+            failed_at(race, "adb_flush");
+    return NULL;
+}
+
+static void verify_while_rolling(void *argument)
+{
+    struct race *race = argument;
+    struct thread thread = {.started = false};
+    open_race(race);
+    if (thread_start(&thread, "flush", flush_often, race) != ADB_OK)
+        failed_at(race, "thread_start");
+    for (int i = 0; i < 12; i++)
+        if (adb_verify(race->db, tell, NULL, NULL) != ADB_OK)
+            failed_at(race, "adb_verify");
+    thread_join(&thread);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+}
+
+static void test_verify_while_the_manifest_is_replaced(void **state)
+{
+    struct race race = {.roll_bytes = 300};
+    (void)state;
+    simulate(verify_while_rolling, &race);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
