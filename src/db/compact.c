@@ -252,15 +252,18 @@ static adb_status range_step_unlocking(adb *db, adb_slice from, adb_slice to,
     in.input.next_run = version_set_new_run(db->versions);
     status = picker_pick_range(&in.input, from, to, &plan);
     bool blocked = plan.kind == PICKER_NONE && plan.blocked;
+    bool by_damage = blocked && db->running_compactions == 0;
     if (status == ADB_OK)
         status = step_with_unlocking(db, &in, &plan, did);
     finish_step_unlocking(db, &in, &plan, *did);
     if (status != ADB_OK || !blocked)
         return status;
-    if (db->running_compactions == 0)
+    if (by_damage)
         return status_set(ADB_CORRUPTION, "a damaged table is set aside; "
                           "`albertdb verify` names it");
-    condition_wait(&db->changed, &db->lock);
+    /* The lock was dropped: the job in the way may have ended already. */
+    if (db->running_compactions > 0)
+        condition_wait(&db->changed, &db->lock);
     *did = true; /* try again */
     return ADB_OK;
 }

@@ -92,10 +92,44 @@ static void test_verify_while_the_manifest_is_replaced(void **state)
     simulate(verify_while_rolling, &race);
 }
 
+/* ---- manual compactions beside each other ---- */
+
+static void *compact_often(void *argument)
+{
+    struct race *race = argument;
+    for (int i = 0; i < 8; i++)
+        if (adb_put(race->db, NULL, &i, sizeof i, &i, sizeof i) != ADB_OK ||
+            adb_compact(race->db, slice_of(NULL, 0), slice_of(NULL, 0)) !=
+                ADB_OK)
+            failed_at(race, "adb_compact");
+    return NULL;
+}
+
+static void compact_twice(void *argument)
+{
+    struct race *race = argument;
+    struct thread thread = {.started = false};
+    open_race(race);
+    if (thread_start(&thread, "compact", compact_often, race) != ADB_OK)
+        failed_at(race, "thread_start");
+    compact_often(race);
+    thread_join(&thread);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+}
+
+static void test_manual_compactions_beside_each_other(void **state)
+{
+    struct race race = {.roll_bytes = 0};
+    (void)state;
+    simulate(compact_twice, &race);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
+        cmocka_unit_test(test_manual_compactions_beside_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
