@@ -311,13 +311,34 @@ ADB_EXPORT ADB_MUST_CHECK adb_status adb_stats(adb *db, char **json);
 ADB_EXPORT void adb_free(void *pointer);
 
 /* Reads every byte of every file and checks it. report (may be NULL) is called
-   for each piece of damage with a line of text. ADB_OK: none found. progress
-   (may be NULL) is told bytes done and to do. */
+   for each piece of damage with a line of text that names file, offset and,
+   for tables, the keys it may touch. ADB_OK: none found; ADB_CORRUPTION: some
+   was; another status: something could not be read. A table that was set aside
+   as damaged (see adb_health) and is found whole is used again. progress (may
+   be NULL) is told bytes done and to do. */
 typedef void (*adb_report_fn)(void *context, const char *text);
 typedef void (*adb_progress_fn)(void *context, uint64_t done, uint64_t total);
 ADB_EXPORT ADB_MUST_CHECK adb_status adb_verify(adb *db, adb_report_fn report,
                                                 adb_progress_fn progress,
                                                 void *context);
+
+/* A piece of damage. All of it is lent for the call that is told of it. */
+typedef struct adb_damage {
+    size_t struct_size;
+    adb_status status;  /* ADB_CORRUPTION; else why it could not be read */
+    const char *file;   /* its path */
+    uint64_t offset;    /* of the damaged piece in the file */
+    uint64_t size;      /* bytes of the piece; 0: not known */
+    adb_slice from, to; /* first and last key that it may touch; data NULL: not
+                           known */
+    const char *text;   /* all of that in one line */
+} adb_damage;
+typedef void (*adb_damage_fn)(void *context, const adb_damage *damage);
+
+/* As adb_verify, with the parts of what it finds. */
+ADB_EXPORT ADB_MUST_CHECK adb_status
+adb_verify_damage(adb *db, adb_damage_fn report, adb_progress_fn progress,
+                  void *context);
 
 #ifdef __cplusplus
 }

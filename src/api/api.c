@@ -480,8 +480,37 @@ adb_status adb_stats(adb *db, char **json)
     return db_stats(db, json);
 }
 
+/* Damage told as a line of text. */
+struct text_report {
+    adb_report_fn report;
+    adb_progress_fn progress;
+    void *context;
+};
+
+static void report_text(void *context, const adb_damage *damage)
+{
+    const struct text_report *t = context;
+    if (t->report)
+        t->report(t->context, damage->text);
+}
+
+static void report_progress(void *context, uint64_t done, uint64_t total)
+{
+    const struct text_report *t = context;
+    if (t->progress)
+        t->progress(t->context, done, total);
+}
+
 adb_status adb_verify(adb *db, adb_report_fn report, adb_progress_fn progress,
                       void *context)
+{
+    CHECK_DB(db);
+    struct text_report t = {report, progress, context};
+    return db_verify(db, report_text, report_progress, &t);
+}
+
+adb_status adb_verify_damage(adb *db, adb_damage_fn report,
+                             adb_progress_fn progress, void *context)
 {
     CHECK_DB(db);
     return db_verify(db, report, progress, context);

@@ -86,7 +86,8 @@ adb_status db_wait_idle(adb *db, uint64_t timeout_ms) ADB_MUST_CHECK;
 adb_status db_approximate_size(adb *db, adb_slice from, adb_slice to,
                                uint64_t *bytes) ADB_MUST_CHECK;
 adb_status db_stats(adb *db, char **json) ADB_MUST_CHECK;
-adb_status db_verify(adb *db, adb_report_fn report, adb_progress_fn progress,
+/* report and progress may be NULL. */
+adb_status db_verify(adb *db, adb_damage_fn report, adb_progress_fn progress,
                      void *context) ADB_MUST_CHECK;
 
 /* ---- for tests ---- */

@@ -3,6 +3,8 @@
  */
 #include "db/db_internal.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "version/names.h"
 
@@ -77,23 +79,53 @@ adb_status db_approximate_size(adb *db, adb_slice from, adb_slice to,
 /* ---- verification ------------------------------------------------------ */
 
 struct verification {
-    adb_report_fn report;
+    adb *db;
+    adb_damage_fn report;
     adb_progress_fn progress;
     void *context;
     uint64_t done, total;
-    uint64_t damaged;
+    uint64_t damaged;  /* pieces */
+    adb_status unread; /* why the last piece was not read that could not be */
+    const char *file;  /* path of the table being looked at */
 };
 
-static void tell(struct verification *v, const char *text)
+/* The thread's message is left as it was. */
+static void tell(struct verification *v, const adb_damage *damage)
 {
-    v->damaged++;
+    if (damage->status == ADB_CORRUPTION || damage->status == ADB_UNSUPPORTED)
+        v->damaged++;
+    else
+        v->unread = damage->status;
     if (v->report)
-        v->report(v->context, text);
+        v->report(v->context, damage);
 }
 
-static void on_damage(void *context, const char *text)
+/* The thread's message tells of a file that has no keys of its own. */
+static void tell_failure(struct verification *v, adb_status status,
+                         const char *file, uint64_t offset)
 {
-    tell(context, text);
+    char text[STATUS_MESSAGE_MAX];
+    snprintf(text, sizeof text, "%s", status_message());
+    adb_damage damage = {.struct_size = sizeof damage,
+                         .status = status,
+                         .file = file ? file : v->db->path,
+                         .offset = offset,
+                         .text = text};
+    tell(v, &damage);
+}
+
+static void on_damage(void *context, const struct sst_damage *found)
+{
+    struct verification *v = context;
+    adb_damage damage = {.struct_size = sizeof damage,
+                         .status = found->status,
+                         .file = v->file ? v->file : v->db->path,
+                         .offset = found->offset,
+                         .size = found->size,
+                         .from = found->from,
+                         .to = found->to,
+                         .text = found->text};
+    tell(v, &damage);
 }
 
 static void on_progress(void *context, uint64_t bytes)
@@ -104,16 +136,16 @@ static void on_progress(void *context, uint64_t bytes)
         v->progress(v->context, v->done, v->total);
 }
 
-static void verify_table(struct verification *v, struct version_table *t)
+static adb_status verify_table(struct verification *v,
+                               const struct version_table *t)
 {
-    struct sst_reader *reader;
-    uint64_t before = v->damaged;
-    adb_status status = version_table_reader(t, &reader);
-    if (status == ADB_OK)
-        status = sst_reader_verify(reader, on_damage, on_progress, v);
-    /* What failed before a byte could be checked has not been told yet. */
-    if (status != ADB_OK && v->damaged == before)
-        tell(v, status_message());
+    char *path = sst_path(v->db->path, t->info.number);
+    v->file = path;
+    adb_status status = sst_verify_table(&v->db->tables, &t->info, on_damage,
+                                         on_progress, v);
+    v->file = NULL;
+    mem_free(path);
+    return status;
 }
 
 static adb_status accept_record(void *context, uint64_t segment,
@@ -162,6 +194,7 @@ static void verify_log(adb *db, struct verification *v)
     uint64_t *segments = closed_segments(db, &count);
     struct wal_end *ends = segments ? mem_zalloc(count * sizeof *ends) : NULL;
     struct wal_recovered found = {0};
+    struct wal_position at = {0};
     if (ends) {
         struct wal_recovery in = {
             .env = db->env,
@@ -172,9 +205,14 @@ static void verify_log(adb *db, struct verification *v)
             .check_only = true,
             .database = version_set_database(db->versions),
             .replay = accept_record,
+            .failed_at = &at,
         };
-        if (wal_recover(&in, &found) != ADB_OK)
-            tell(v, status_message());
+        adb_status status = wal_recover(&in, &found);
+        if (status != ADB_OK) {
+            char *path = wal_segment_path(db->path, at.segment);
+            tell_failure(v, status, path, at.offset);
+            mem_free(path);
+        }
         wal_recovered_deinit(&found);
     }
     if (segments)
@@ -183,51 +221,70 @@ static void verify_log(adb *db, struct verification *v)
     mem_free(ends);
 }
 
-static adb_status accept_edit(void *context, uint64_t offset,
-                              const struct record *r,
-                              const struct version_edit *edit)
-{
-    (void)context;
-    (void)offset;
-    (void)r;
-    (void)edit;
-    return ADB_OK;
-}
-
 /* Without a lock, so that flushes go on meanwhile; what fails then is looked
    at again with the manifest held still. */
 static void verify_manifest(adb *db, struct verification *v)
 {
     struct version_set_stats stats;
+    uint64_t offset = 0;
     version_set_stats(db->versions, &stats);
-    char *path = manifest_path(db->path, stats.manifest_number);
-    if (path && manifest_walk(db->env, path, stats.manifest_number,
-                              accept_edit, NULL) != ADB_OK &&
-        version_set_walk_manifest(db->versions, accept_edit, NULL) != ADB_OK)
-        tell(v, status_message());
+    uint64_t number = stats.manifest_number;
+    char *path = manifest_path(db->path, number);
+    adb_status status =
+        path ? manifest_verify(db->env, path, number, &offset)
+             : status_set(ADB_NO_MEMORY, "no memory for a path");
+    if (path && status != ADB_OK)
+        status = version_set_verify_manifest(db->versions, &number, &offset);
+    if (status != ADB_OK) {
+        struct status_saved saved;
+        status_save(&saved, status);
+        mem_free(path);
+        path = manifest_path(db->path, number);
+        status_restore(&saved);
+        tell_failure(v, status, path, offset);
+    }
     mem_free(path);
 }
 
-adb_status db_verify(adb *db, adb_report_fn report, adb_progress_fn progress,
+static adb_status verify_tables(struct verification *v,
+                                const struct version *version)
+{
+    for (size_t r = 0; r < version->run_count; r++)
+        for (size_t t = 0; t < version->runs[r].count; t++)
+            if (verify_table(v, version->runs[r].tables[t]) == ADB_NO_MEMORY)
+                return ADB_NO_MEMORY;
+    return ADB_OK;
+}
+
+static adb_status verdict(const struct verification *v)
+{
+    if (v->damaged)
+        return status_set(ADB_CORRUPTION,
+                          "'%s': %llu damaged pieces; run 'albertdb repair', "
+                          "or restore the files named from a backup",
+                          v->db->path, (unsigned long long)v->damaged);
+    if (v->unread != ADB_OK)
+        return status_set(v->unread, "'%s' could not be read in full",
+                          v->db->path);
+    return ADB_OK;
+}
+
+adb_status db_verify(adb *db, adb_damage_fn report, adb_progress_fn progress,
                      void *context)
 {
     struct db_view *view = db_view_ref(db);
     struct verification v = {
+        .db = db,
         .report = report,
         .progress = progress,
         .context = context,
         .total = view->version->bytes,
     };
-    for (size_t r = 0; r < view->version->run_count; r++)
-        for (size_t t = 0; t < view->version->runs[r].count; t++)
-            verify_table(&v, view->version->runs[r].tables[t]);
+    adb_status status = verify_tables(&v, view->version);
     db_view_unref(view);
+    if (status != ADB_OK)
+        return status;
     verify_manifest(db, &v);
     verify_log(db, &v);
-    if (v.damaged == 0)
-        return ADB_OK;
-    return status_set(ADB_CORRUPTION,
-                      "'%s': %llu damaged pieces; restore the files named "
-                      "from a backup",
-                      db->path, (unsigned long long)v.damaged);
+    return verdict(&v);
 }

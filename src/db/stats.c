@@ -132,6 +132,7 @@ static void read_path(adb *db, struct json *j)
     number(j, "block_loads", s.block_loads);
     number(j, "index_loads", s.index_loads);
     number(j, "filter_loads", s.filter_loads);
+    number(j, "filters_damaged", s.filters_damaged);
     number(j, "loaded_bytes", s.loaded_bytes);
     end(j);
 }

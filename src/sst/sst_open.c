@@ -154,7 +154,7 @@ static adb_status map_file(struct sst_reader *r)
     return ADB_OK;
 }
 
-static adb_status fill(struct sst_reader *r)
+static adb_status fill(struct sst_reader *r, uint64_t *at)
 {
     struct file_handle *handle;
     struct env_file *file;
@@ -165,10 +165,15 @@ static adb_status fill(struct sst_reader *r)
         return status;
     status = read_footer(r, file, &footer);
     file_table_release(r->context.files, handle);
-    if (status == ADB_OK)
+    *at = r->data_end;
+    if (status == ADB_OK) {
+        *at = footer.properties.offset;
         status = read_properties(r, &footer.properties);
-    if (status == ADB_OK)
+    }
+    if (status == ADB_OK) {
+        *at = footer.top.offset;
         status = read_top(r, &footer.top);
+    }
     if (status == ADB_OK)
         status = compare(r);
     if (status == ADB_OK)
@@ -198,9 +203,9 @@ static void free_reader(struct sst_reader *r)
     mem_free(r);
 }
 
-adb_status sst_reader_open(const struct sst_context *context,
-                           const struct table_info *info,
-                           struct sst_reader **out)
+adb_status sst_reader_open_at(const struct sst_context *context,
+                              const struct table_info *info,
+                              struct sst_reader **out, uint64_t *at)
 {
     struct sst_reader *r = mem_zalloc(sizeof *r);
     if (!r)
@@ -211,7 +216,7 @@ adb_status sst_reader_open(const struct sst_context *context,
     if (status == ADB_OK) {
         r->path = sst_path(context->directory, info->number);
         status =
-            r->path ? fill(r)
+            r->path ? fill(r, at)
                     : status_set(ADB_NO_MEMORY, "no memory for a table's path");
     }
     if (status != ADB_OK) {
@@ -221,6 +226,14 @@ adb_status sst_reader_open(const struct sst_context *context,
     ledger_add(context->ledger, LEDGER_TABLE, (int64_t)r->charge);
     *out = r;
     return ADB_OK;
+}
+
+adb_status sst_reader_open(const struct sst_context *context,
+                           const struct table_info *info,
+                           struct sst_reader **out)
+{
+    uint64_t at = 0;
+    return sst_reader_open_at(context, info, out, &at);
 }
 
 struct sst_reader *sst_reader_ref(struct sst_reader *r)

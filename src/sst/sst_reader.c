@@ -78,14 +78,25 @@ adb_status sst_get_block(struct sst_reader *r, uint32_t part,
     return ADB_OK;
 }
 
+/* NULL, with ADB_OK: it is damaged, do without. */
 static adb_status get_filter(struct sst_reader *r, uint32_t part,
                              struct filter_frame **out)
 {
-    cache_slot *slot = &r->slots[part].filter;
+    struct part_slots *slots = &r->slots[part];
+    cache_slot *slot = &slots->filter;
     struct cache_frame *frame = cache_lookup(slot);
+    *out = NULL;
     if (unlikely(!frame)) {
         struct filter_frame *fresh;
+        if (atomic_load_explicit(&slots->no_filter, memory_order_relaxed))
+            return ADB_OK;
         adb_status status = sst_load_filter(r, part, &fresh);
+        if (status == ADB_CORRUPTION) {
+            atomic_store_explicit(&slots->no_filter, true,
+                                  memory_order_relaxed);
+            SST_COUNT(r, filters_damaged, 1);
+            return ADB_OK;
+        }
         if (status != ADB_OK)
             return status;
         frame = cache_insert(r->context.cache, slot, &fresh->frame);
@@ -107,7 +118,7 @@ static adb_status part_may_contain(struct sst_reader *r, uint32_t part,
     adb_status status = get_filter(r, part, &f);
     if (unlikely(status != ADB_OK))
         return status;
-    *maybe = sst_filter_may_contain(&f->filter, hash);
+    *maybe = !f || sst_filter_may_contain(&f->filter, hash);
     if (*maybe)
         SST_COUNT(r, filter_positives, 1);
     else
@@ -325,6 +336,7 @@ void sst_counters_sum(struct sst_counters *c, struct sst_read_stats *out)
         out->index_loads += atomic_load(&s->index_loads);
         out->filter_loads += atomic_load(&s->filter_loads);
         out->loaded_bytes += atomic_load(&s->loaded_bytes);
+        out->filters_damaged += atomic_load(&s->filters_damaged);
     }
 }
 

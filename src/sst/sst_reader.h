@@ -12,7 +12,8 @@
  * unpinned. The reader itself is counted.
  *
  * Damage is ADB_CORRUPTION naming file and offset and fails only reads that
- * need the damaged part.
+ * need the damaged part. A damaged filter fails none: it only says no, and the
+ * blocks know as well.
  */
 #ifndef SST_SST_READER_H
 #define SST_SST_READER_H
@@ -28,6 +29,7 @@ struct sst_reader;
 struct sst_read_stats {
     uint64_t filter_negatives, filter_positives, filter_false;
     uint64_t block_loads, index_loads, filter_loads, loaded_bytes;
+    uint64_t filters_damaged; /* parts that are read without */
 };
 
 /* Where the tables of a database count; zeroed at first. In shards, so that
@@ -39,6 +41,7 @@ struct sst_counters {
         _Alignas(64) _Atomic uint64_t filter_negatives;
         _Atomic uint64_t filter_positives, filter_false;
         _Atomic uint64_t block_loads, index_loads, filter_loads, loaded_bytes;
+        _Atomic uint64_t filters_damaged;
     } shards[SST_COUNTER_SHARDS];
 };
 
@@ -114,15 +117,42 @@ uint64_t sst_reader_offset_of(struct sst_reader *r, adb_slice key);
 adb_status sst_reader_split_keys(struct sst_reader *r, size_t pieces,
                                  adb_slice *keys, size_t *count) ADB_MUST_CHECK;
 
+/* ---- verification, sst_verify.c ---- */
+
+enum sst_piece {
+    SST_PIECE_FILTER, /* reads do without it */
+    SST_PIECE_BLOCK,
+    SST_PIECE_VALUE, /* one large value */
+    SST_PIECE_INDEX, /* of a part */
+    SST_PIECE_TABLE  /* footer, top index, properties, or what lies between */
+};
+
+/* A damaged piece, lent for one call. */
+struct sst_damage {
+    adb_status status; /* ADB_CORRUPTION, or why it could not be read */
+    enum sst_piece piece;
+    uint64_t offset, size; /* in the file; size 0: not known */
+    adb_slice from, to;    /* keys that it may touch lie in [from, to] */
+    const char *text;      /* file, offset, what is wrong, and the keys */
+};
+typedef void (*sst_damage_fn)(void *context, const struct sst_damage *damage);
+
 /* Reads and checks every byte, order and counts against properties, past the
-   cache. Calls report for each damaged piece with text naming file, offset
-   and, where known, the key range; returns ADB_CORRUPTION if there was any.
-   progress gets bytes done since the last call, in all the file's size.
-   Either callback may be NULL. */
-adb_status sst_reader_verify(struct sst_reader *r,
-                             void (*report)(void *context, const char *text),
+   cache. Calls report for each damaged piece and each that could not be read;
+   returns ADB_CORRUPTION if there was a damaged one, else the failure of those
+   that could not be read. progress gets bytes done since the last call, in all
+   the file's size. Either callback may be NULL. */
+adb_status sst_reader_verify(struct sst_reader *r, sst_damage_fn report,
                              void (*progress)(void *context, uint64_t bytes),
                              void *context) ADB_MUST_CHECK;
+
+/* The same for a table that may not even open: then the piece at its end that
+   is damaged touches all keys of info. */
+adb_status sst_verify_table(const struct sst_context *context,
+                            const struct table_info *info,
+                            sst_damage_fn report,
+                            void (*progress)(void *context, uint64_t bytes),
+                            void *caller) ADB_MUST_CHECK;
 
 /* All shards together; c NULL: zeros. */
 void sst_counters_sum(struct sst_counters *c, struct sst_read_stats *out);

@@ -26,6 +26,9 @@
 
 struct part_slots {
     cache_slot index, filter;
+    /* The filter was found damaged: not tried again. Set by any reader,
+       relaxed: a late reader only looks once more. */
+    _Atomic bool no_filter;
 };
 
 struct sst_reader {
@@ -83,6 +86,15 @@ static inline struct block_frame *block_frame_of(struct cache_frame *frame)
 {
     return (struct block_frame *)(void *)frame;
 }
+
+/* ---- sst_open.c ---- */
+
+/* As sst_reader_open. *at tells, also of a failure, which piece of the file
+   was looked at last. */
+adb_status sst_reader_open_at(const struct sst_context *context,
+                              const struct table_info *info,
+                              struct sst_reader **out,
+                              uint64_t *at) ADB_MUST_CHECK;
 
 /* ---- counting ---- */
 

@@ -18,10 +18,11 @@ enum { PIECE = 1 << 20, KEY_TEXT = 80 };
 
 struct verify {
     struct sst_reader *reader;
-    void (*report)(void *context, const char *text);
+    sst_damage_fn report;
     void (*progress)(void *context, uint64_t bytes);
     void *context;
-    uint64_t damaged; /* pieces */
+    uint64_t damaged;    /* pieces */
+    adb_status unread;   /* why the last piece was not read that could not be */
     uint64_t done;    /* bytes of the present pass */
     uint64_t half;    /* bytes not yet shown as progress, see advance */
     adb_status fatal; /* out of memory: the verification itself failed */
@@ -54,28 +55,68 @@ static void end_pass(struct verify *v)
     v->done = 0;
 }
 
-/* The thread's message is the finding. Keys in (after, upto] are touched;
-   NULL: unknown. */
-static void finding(struct verify *v, adb_status status, const adb_slice *after,
-                    const adb_slice *upto)
+/* Where a piece lies and which keys it may touch; keys with data NULL: as far
+   as the table's go. */
+struct place {
+    enum sst_piece piece;
+    uint64_t offset, size;
+    adb_slice from, to;
+};
+
+static struct place place_of(enum sst_piece piece, const struct sst_handle *h,
+                             adb_slice from, adb_slice to)
+{
+    return (struct place){piece, h->offset, sst_handle_span(h), from, to};
+}
+
+/* The whole table as one piece that begins at offset. */
+static struct place whole(uint64_t offset, uint64_t size)
+{
+    return (struct place){.piece = SST_PIECE_TABLE,
+                          .offset = offset,
+                          .size = size};
+}
+
+/* Makes words of the thread's message and a place in a table with the keys
+   [smallest, largest]. */
+static void report_damage(sst_damage_fn report, void *context,
+                          adb_status status, const struct place *p,
+                          adb_slice smallest, adb_slice largest)
+{
+    char text[STATUS_MESSAGE_MAX + 3 * KEY_TEXT], a[KEY_TEXT], b[KEY_TEXT];
+    struct sst_damage d = {.status = status,
+                           .piece = p->piece,
+                           .offset = p->offset,
+                           .size = p->size,
+                           .from = p->from.data ? p->from : smallest,
+                           .to = p->to.data ? p->to : largest,
+                           .text = text};
+    snprintf(text, sizeof text, "%s; keys '%s' to '%s'", status_message(),
+             slice_print(d.from, a, sizeof a), slice_print(d.to, b, sizeof b));
+    report(context, &d);
+}
+
+static bool is_damage(adb_status status)
+{
+    return status == ADB_CORRUPTION || status == ADB_UNSUPPORTED;
+}
+
+/* The thread's message is the finding. */
+static void finding(struct verify *v, adb_status status, struct place place)
 {
     if (status == ADB_NO_MEMORY) {
         v->fatal = status;
         return;
     }
-    v->damaged++;
-    v->has_last = false;
-    if (!v->report)
-        return;
-    char text[STATUS_MESSAGE_MAX + 3 * KEY_TEXT], a[KEY_TEXT], b[KEY_TEXT];
-    if (upto)
-        snprintf(text, sizeof text, "%s; keys %s%s%s up to '%s'",
-                 status_message(), after ? "after '" : "from the first",
-                 after ? slice_print(*after, a, sizeof a) : "",
-                 after ? "'" : "", slice_print(*upto, b, sizeof b));
+    if (is_damage(status))
+        v->damaged++;
     else
-        snprintf(text, sizeof text, "%s", status_message());
-    v->report(v->context, text);
+        v->unread = status;
+    v->has_last = false;
+    const struct table_info *info = &v->reader->properties.info;
+    if (v->report)
+        report_damage(v->report, v->context, status, &place, info->smallest,
+                      info->largest);
 }
 
 static adb_status load(struct verify *v, const struct sst_handle *h)
@@ -166,7 +207,9 @@ static adb_status verify_entries(struct verify *v, const struct sst_block *b,
         status = verify_extent(v, &e);
         if (status != ADB_OK) {
             adb_slice key = buffer_slice(&v->last_key);
-            finding(v, status, NULL, &key);
+            finding(v, status,
+                    (struct place){SST_PIECE_VALUE, e.extent_offset,
+                                   sst_extent_span(e.value.size), key, key});
             v->has_last = v->fatal == ADB_OK;
         }
     }
@@ -230,11 +273,13 @@ static void verify_blocks(struct verify *v, const struct sst_index *index,
     for (uint32_t i = 0; i < index->count && v->fatal == ADB_OK; i++) {
         const struct sst_handle *h = &index->blocks[i].handle;
         adb_status status = separator(index, i, &upto);
-        adb_slice a = buffer_slice(&v->after), b = buffer_slice(&upto);
+        adb_slice b = buffer_slice(&upto);
+        adb_slice a =
+            v->has_after ? buffer_slice(&v->after) : slice_of(NULL, 0);
         if (status == ADB_OK)
             status = verify_block(v, h, filter, b);
         if (status != ADB_OK)
-            finding(v, status, v->has_after ? &a : NULL, &b);
+            finding(v, status, place_of(SST_PIECE_BLOCK, h, a, b));
         advance(v, sst_handle_span(h));
         struct buffer swap = v->after;
         v->after = upto;
@@ -263,28 +308,31 @@ static adb_status verify_part_end(struct verify *v, const struct sst_part *p,
 static void verify_part(struct verify *v, uint32_t part)
 {
     const struct sst_part *p = &v->reader->top.parts[part];
-    const adb_slice *after =
-        part ? &v->reader->top.parts[part - 1].last_key : NULL;
+    adb_slice from = part ? v->reader->top.parts[part - 1].last_key
+                          : slice_of(NULL, 0);
     struct filter_frame *filter = NULL;
     struct index_frame *index = NULL;
     bool continues = true; /* of a part not looked into */
     if (p->filter.size) {
         adb_status status = sst_load_filter(v->reader, part, &filter);
         if (status != ADB_OK)
-            finding(v, status, after, &p->last_key);
+            finding(v, status, place_of(SST_PIECE_FILTER, &p->filter, from,
+                                        p->last_key));
         advance(v, sst_handle_span(&p->filter));
     }
     adb_status status = sst_load_index(v->reader, part, &index);
     advance(v, sst_handle_span(&p->index));
+    struct place index_place =
+        place_of(SST_PIECE_INDEX, &p->index, from, p->last_key);
     if (status != ADB_OK) {
-        finding(v, status, after, &p->last_key);
+        finding(v, status, index_place);
     } else if (v->fatal == ADB_OK) {
         verify_blocks(v, &index->index, filter ? &filter->filter : NULL);
         continues = v->continues;
     }
     status = verify_part_end(v, p, continues);
     if (status != ADB_OK)
-        finding(v, status, after, &p->last_key);
+        finding(v, status, index_place);
     sst_discard_frame(index ? &index->frame : NULL);
     sst_discard_frame(filter ? &filter->frame : NULL);
 }
@@ -299,7 +347,7 @@ static void expect(struct verify *v, const char *what, uint64_t found,
                 status_set(ADB_CORRUPTION,
                            "%s: %s is %" PRIu64 ", properties say %" PRIu64,
                            v->reader->path, what, found, expected),
-                NULL, NULL);
+                whole(0, v->reader->info.size));
 }
 
 static void verify_counts(struct verify *v)
@@ -353,14 +401,15 @@ static adb_status verify_end(struct verify *v, struct env_file *file)
         status = sst_footer_decode(bytes, r->info.number, r->info.size, r->path,
                                    &footer);
     if (status != ADB_OK) {
-        finding(v, status, NULL, NULL);
+        finding(v, status, whole(r->data_end, SST_FOOTER_SIZE));
         return status;
     }
     const struct sst_handle *frames[] = {&footer.top, &footer.properties};
     for (int i = 0; i < 2; i++) {
         status = load(v, frames[i]);
         if (status != ADB_OK)
-            finding(v, status, NULL, NULL);
+            finding(v, status,
+                    whole(frames[i]->offset, sst_handle_span(frames[i])));
     }
     return ADB_OK;
 }
@@ -374,11 +423,11 @@ static void verify_file(struct verify *v)
     adb_status status =
         file_table_acquire(r->context.files, r->info.number, &handle, &file);
     if (status != ADB_OK) {
-        finding(v, status, NULL, NULL);
+        finding(v, status, whole(0, r->info.size));
         return;
     }
     (void)verify_end(v, file);
-    uint64_t before = v->damaged;
+    bool known = v->damaged || v->unread != ADB_OK;
     status = file_checksum(v, file, &checksum);
     /* A damaged piece has been named already; only what no piece covers is
        news. */
@@ -387,13 +436,12 @@ static void verify_file(struct verify *v)
                             "%s: checksum of the whole file does not match, "
                             "damage lies between blocks",
                             r->path);
-    if (status != ADB_OK && (!before || status == ADB_NO_MEMORY))
-        finding(v, status, NULL, NULL);
+    if (status != ADB_OK && (!known || status == ADB_NO_MEMORY))
+        finding(v, status, whole(0, r->info.size));
     file_table_release(r->context.files, handle);
 }
 
-adb_status sst_reader_verify(struct sst_reader *r,
-                             void (*report)(void *context, const char *text),
+adb_status sst_reader_verify(struct sst_reader *r, sst_damage_fn report,
                              void (*progress)(void *context, uint64_t bytes),
                              void *context)
 {
@@ -404,7 +452,7 @@ adb_status sst_reader_verify(struct sst_reader *r,
                        .found = {.min_seq = KV_MAX_SEQ}};
     for (uint32_t part = 0; part < r->top.count && v.fatal == ADB_OK; part++)
         verify_part(&v, part);
-    if (!v.damaged && v.fatal == ADB_OK)
+    if (!v.damaged && v.unread == ADB_OK && v.fatal == ADB_OK)
         verify_counts(&v);
     end_pass(&v);
     if (v.fatal == ADB_OK)
@@ -420,5 +468,30 @@ adb_status sst_reader_verify(struct sst_reader *r,
     if (v.damaged)
         return status_set(ADB_CORRUPTION, "%s: %" PRIu64 " damaged pieces",
                           r->path, v.damaged);
+    if (v.unread != ADB_OK)
+        return status_set(v.unread, "%s: could not be read in full", r->path);
     return ADB_OK;
+}
+
+adb_status sst_verify_table(const struct sst_context *context,
+                            const struct table_info *info,
+                            sst_damage_fn report,
+                            void (*progress)(void *context, uint64_t bytes),
+                            void *caller)
+{
+    struct sst_reader *r;
+    uint64_t at = 0;
+    adb_status status = sst_reader_open_at(context, info, &r, &at);
+    if (status == ADB_OK) {
+        status = sst_reader_verify(r, report, progress, caller);
+        sst_reader_unref(r);
+        return status;
+    }
+    if (progress)
+        progress(caller, info->size);
+    struct place place = whole(at, 0);
+    if (status != ADB_NO_MEMORY && report)
+        report_damage(report, caller, status, &place, info->smallest,
+                      info->largest);
+    return status;
 }

@@ -165,11 +165,12 @@ struct reader {
     void *context;
     bool met_known; /* a record ends at the length that CURRENT names */
     struct manifest_end end;
+    uint64_t failed_at; /* where damage was found, else what was read last */
 };
 
-static adb_status damaged(const struct reader *r, uint64_t offset,
-                          const char *what)
+static adb_status damaged(struct reader *r, uint64_t offset, const char *what)
 {
+    r->failed_at = offset;
     return status_set(ADB_CORRUPTION, "'%s' at offset %" PRIu64 ": %s; " REMEDY,
                       r->path, offset, what);
 }
@@ -234,6 +235,7 @@ static adb_status read_edits(struct reader *r, uint64_t offset,
 static adb_status read_record(struct reader *r, const struct record *record)
 {
     uint64_t offset = r->end.length;
+    r->failed_at = offset;
     if (record->previous != r->end.checksum)
         return damaged(r, offset,
                        "the record does not follow the one before it");
@@ -300,34 +302,64 @@ static adb_status check_end(struct reader *r)
     return ADB_OK;
 }
 
+static adb_status read_manifest(struct env *env, struct reader *r)
+{
+    uint8_t *data;
+    adb_status status =
+        env_read_file(env, r->path, SIZE_MAX / 2, &data, &r->size);
+    if (status != ADB_OK)
+        return status;
+    r->data = data;
+    r->end.synced = r->known->manifest ? r->known->length : 0;
+    status = read_records(r);
+    if (status == ADB_OK)
+        status = check_end(r);
+    mem_free(data);
+    return status;
+}
+
+static const struct current nothing_known;
+
 adb_status manifest_read(struct env *env, const char *path, uint64_t number,
                          const struct current *known, manifest_visit visit,
                          void *context, struct manifest_end *end)
 {
-    uint8_t *data;
     struct reader r = {.path = path,
                        .number = number,
                        .known = known,
                        .visit = visit,
                        .context = context};
-    adb_status status = env_read_file(env, path, SIZE_MAX / 2, &data, &r.size);
-    if (status != ADB_OK)
-        return status;
-    r.data = data;
-    r.end.synced = known->manifest ? known->length : 0;
-    status = read_records(&r);
-    if (status == ADB_OK)
-        status = check_end(&r);
+    adb_status status = read_manifest(env, &r);
     if (status == ADB_OK)
         *end = r.end;
-    mem_free(data);
     return status;
 }
 
 adb_status manifest_walk(struct env *env, const char *path, uint64_t number,
                          manifest_visit visit, void *context)
 {
-    static const struct current nothing;
     struct manifest_end end;
-    return manifest_read(env, path, number, &nothing, visit, context, &end);
+    return manifest_read(env, path, number, &nothing_known, visit, context,
+                         &end);
+}
+
+static adb_status accept_edit(void *context, uint64_t offset,
+                              const struct record *r,
+                              const struct version_edit *edit)
+{
+    (void)context, (void)offset, (void)r, (void)edit;
+    return ADB_OK;
+}
+
+adb_status manifest_verify(struct env *env, const char *path, uint64_t number,
+                           uint64_t *failed_at)
+{
+    struct reader r = {.path = path,
+                       .number = number,
+                       .known = &nothing_known,
+                       .visit = accept_edit};
+    adb_status status = read_manifest(env, &r);
+    if (status != ADB_OK)
+        *failed_at = r.failed_at;
+    return status;
 }

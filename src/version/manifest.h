@@ -87,4 +87,8 @@ adb_status manifest_read(struct env *env, const char *path, uint64_t number,
 adb_status manifest_walk(struct env *env, const char *path, uint64_t number,
                          manifest_visit visit, void *context) ADB_MUST_CHECK;
 
+/* Checks every byte. On failure *failed_at tells where it lies. */
+adb_status manifest_verify(struct env *env, const char *path, uint64_t number,
+                           uint64_t *failed_at) ADB_MUST_CHECK;
+
 #endif

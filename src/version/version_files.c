@@ -358,14 +358,14 @@ adb_status version_set_sweep(struct version_set *s,
 
 /* ---- verification -------------------------------------------------------- */
 
-adb_status version_set_walk_manifest(struct version_set *s,
-                                     manifest_visit visit, void *context)
+adb_status version_set_verify_manifest(struct version_set *s,
+                                       uint64_t *number, uint64_t *offset)
 {
     mutex_lock(&s->apply_lock);
-    char *path = manifest_path(s->options.directory, s->manifest.number);
+    *number = s->manifest.number;
+    char *path = manifest_path(s->options.directory, *number);
     adb_status status =
-        path ? manifest_walk(s->options.env, path, s->manifest.number, visit,
-                             context)
+        path ? manifest_verify(s->options.env, path, *number, offset)
              : no_memory(s->options.directory);
     mutex_unlock(&s->apply_lock);
     mem_free(path);

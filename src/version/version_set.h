@@ -113,11 +113,10 @@ adb_status version_set_sweep(struct version_set *s,
                                                   const char *name),
                              void *context) ADB_MUST_CHECK;
 
-/* Reads the manifest that holds and visits all of it (manifest_walk); no edit
-   is applied meanwhile. Any thread. */
-adb_status version_set_walk_manifest(struct version_set *s,
-                                     manifest_visit visit,
-                                     void *context) ADB_MUST_CHECK;
+/* manifest_verify of the manifest that holds, whose number is told; no edit is
+   applied meanwhile. Any thread. */
+adb_status version_set_verify_manifest(struct version_set *s, uint64_t *number,
+                                       uint64_t *offset) ADB_MUST_CHECK;
 
 /* Clean close with what is known of the log. ends: of live segments (those
    with segment 0 are skipped). After ADB_OK or a failure the set takes no

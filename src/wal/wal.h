@@ -170,6 +170,8 @@ struct wal_recovery {
     adb_status (*replay)(void *context, uint64_t segment, uint64_t offset,
                          uint64_t seq, uint32_t count, adb_slice payload);
     void *context;
+    struct wal_position *failed_at; /* written on failure: where it lies; may
+                                       be NULL */
 };
 
 struct wal_recovered {

@@ -41,6 +41,7 @@ struct recovery {
     struct link *links; /* owned, one per listed segment */
     struct wal_reader reader;
     struct watermark known; /* the largest valid one */
+    struct wal_position at; /* what is being looked at */
     struct wal_end last;    /* E */
 };
 
@@ -104,6 +105,7 @@ static adb_status read_header(struct recovery *r, size_t i)
 {
     struct link *link = &r->links[i];
     bool exists, valid;
+    r->at = (struct wal_position){r->in->segments[i], 0};
     adb_status status = open_segment(r, i, &exists);
     if (status != ADB_OK || !exists)
         return status;
@@ -194,6 +196,7 @@ static adb_status replay_segment(struct recovery *r, size_t i)
     while (r->last.length < limit) {
         struct record record;
         bool valid;
+        r->at = (struct wal_position){number, r->last.length};
         status = wal_reader_record(&r->reader, r->last.length, &valid, &record);
         if (status != ADB_OK)
             return status;
@@ -313,9 +316,10 @@ static adb_status scan_rest(struct recovery *r)
 
 /* ---- verdict ---- */
 
-static adb_status damage(const struct recovery *r, uint64_t segment,
+static adb_status damage(struct recovery *r, uint64_t segment,
                          uint64_t offset, const char *proof)
 {
+    r->at = (struct wal_position){segment, offset};
     char *path = wal_segment_path(r->in->directory, segment);
     adb_status status = status_set(
         ADB_CORRUPTION,
@@ -325,7 +329,7 @@ static adb_status damage(const struct recovery *r, uint64_t segment,
     return status;
 }
 
-static adb_status check_watermarks(const struct recovery *r)
+static adb_status check_watermarks(struct recovery *r)
 {
     const struct wal_recovery *in = r->in;
     struct watermark reach = r->known;
@@ -357,7 +361,7 @@ static bool same_end(const struct wal_end *a, const struct wal_end *b)
    every segment of the chain, those of a clean close by all. (A segment whose
    end is not recorded has it in its successor's header, and the watermark of a
    clean close covers all of it.) */
-static adb_status check_ends(const struct recovery *r)
+static adb_status check_ends(struct recovery *r)
 {
     const struct wal_recovery *in = r->in;
     for (size_t i = 0; i < in->segment_count; i++) {
@@ -452,6 +456,8 @@ adb_status wal_recover(const struct wal_recovery *in,
     wal_reader_deinit(&r.reader);
     mem_free(r.links);
     if (status != ADB_OK) {
+        if (in->failed_at)
+            *in->failed_at = r.at;
         wal_recovered_deinit(&result);
         return status;
     }

@@ -157,9 +157,9 @@ static void split(struct sst_reader *r)
         mem_free((void *)keys[i].data);
 }
 
-static void count_report(void *context, const char *text)
+static void count_report(void *context, const struct sst_damage *damage)
 {
-    FUZZ_CHECK(text[0]);
+    FUZZ_CHECK(damage->text[0] && damage->status != ADB_OK);
     ++*(uint64_t *)context;
 }
 

@@ -28,13 +28,20 @@ static void flip(struct fixture *f, uint64_t offset)
 struct findings {
     int count;
     uint64_t progress;
-    char last[2048];
+    struct sst_damage damage; /* the last one; its keys in from and to */
+    char last[2048], from[32], to[32];
 };
-static void take_report(void *context, const char *text)
+static void take_report(void *context, const struct sst_damage *damage)
 {
     struct findings *found = context;
     found->count++;
-    snprintf(found->last, sizeof found->last, "%s", text);
+    found->damage = *damage;
+    found->damage.text = NULL;
+    snprintf(found->last, sizeof found->last, "%s", damage->text);
+    snprintf(found->from, sizeof found->from, "%.*s", (int)damage->from.size,
+             (const char *)damage->from.data);
+    snprintf(found->to, sizeof found->to, "%.*s", (int)damage->to.size,
+             (const char *)damage->to.data);
 }
 static void take_progress(void *context, uint64_t bytes)
 {
@@ -68,8 +75,9 @@ static struct fixture *make(size_t keys, enum sst_compression compression,
 }
 
 /* Reads everything; returns how many keys could not be read. What can be read
-   must be right. */
-static size_t count_unreadable(struct fixture *f, unsigned flags)
+   must be right. With found: only keys of its damage may fail. */
+static size_t count_unreadable(struct fixture *f, unsigned flags,
+                               const struct findings *found)
 {
     size_t bad = 0;
     for (size_t i = 0; i < f->model.count; i++) {
@@ -95,6 +103,13 @@ static size_t count_unreadable(struct fixture *f, unsigned flags)
         if (status != ADB_OK) {
             assert_int_equal(status, ADB_CORRUPTION);
             assert_non_null(strstr(status_message(), "000007.sst"));
+            adb_slice key = model_key(e);
+            if (found) {
+                assert_true(
+                    slice_compare(slice_of_string(found->from), key) <= 0);
+                assert_true(
+                    slice_compare(key, slice_of_string(found->to)) <= 0);
+            }
             bad++;
         }
         epoch_leave(inside);
@@ -135,7 +150,7 @@ static void intact_tables_verify(void **state)
         check(verify(f, &found));
         assert_int_equal(found.count, 0);
         assert_int_equal(found.progress, f->info.size);
-        assert_int_equal(count_unreadable(f, 0), 0);
+        assert_int_equal(count_unreadable(f, 0, NULL), 0);
         fixture_free(f);
     }
     struct random random;
@@ -154,7 +169,7 @@ static void intact_tables_verify(void **state)
 struct piece {
     uint64_t offset;
     size_t size;
-    bool block;
+    enum sst_piece kind;
 };
 static size_t list_pieces(struct fixture *f, struct piece *pieces)
 {
@@ -165,13 +180,16 @@ static size_t list_pieces(struct fixture *f, struct piece *pieces)
         check(sst_load_index(f->reader, p, &index));
         for (uint32_t b = 0; b < index->index.count; b++) {
             const struct sst_handle *h = &index->index.blocks[b].handle;
-            pieces[n++] = (struct piece){h->offset, sst_handle_span(h), true};
+            pieces[n++] = (struct piece){h->offset, sst_handle_span(h),
+                                         SST_PIECE_BLOCK};
         }
         mem_free(index);
         pieces[n++] = (struct piece){part->index.offset,
-                                     sst_handle_span(&part->index), false};
+                                     sst_handle_span(&part->index),
+                                     SST_PIECE_INDEX};
         pieces[n++] = (struct piece){part->filter.offset,
-                                     sst_handle_span(&part->filter), false};
+                                     sst_handle_span(&part->filter),
+                                     SST_PIECE_FILTER};
     }
     return n;
 }
@@ -186,6 +204,7 @@ static void damage_stays_where_it_is(void **state)
     size_t n = list_pieces(f, pieces);
     struct random random;
     random_seed(&random, 17);
+    uint64_t filters = 0;
     assert_true(n > 60 && n < 1000);
     for (size_t i = 0; i < n; i++) {
         uint64_t at = pieces[i].offset + random_below(&random, pieces[i].size);
@@ -196,20 +215,32 @@ static void damage_stays_where_it_is(void **state)
         struct findings found;
         assert_int_equal(verify(f, &found), ADB_CORRUPTION);
         assert_int_equal(found.count, 1);
+        assert_int_equal(found.damage.status, ADB_CORRUPTION);
+        assert_int_equal(found.damage.piece, pieces[i].kind);
+        assert_int_equal(found.damage.offset, pieces[i].offset);
+        assert_int_equal(found.damage.size, pieces[i].size);
         char offset[40];
         snprintf(offset, sizeof offset, "%llu",
                  (unsigned long long)pieces[i].offset);
         assert_non_null(strstr(found.last, offset));
         assert_non_null(strstr(found.last, "keys"));
-        size_t bad = count_unreadable(f, 0);
-        assert_true(bad > 0 && bad <= (pieces[i].block ? 60u : 130u));
+        size_t bad = count_unreadable(f, 0, &found);
+        static const size_t most[] = {[SST_PIECE_FILTER] = 0,
+                                      [SST_PIECE_BLOCK] = 60,
+                                      [SST_PIECE_INDEX] = 130};
+        assert_true(bad <= most[pieces[i].kind]);
+        assert_int_equal(bad == 0, pieces[i].kind == SST_PIECE_FILTER);
+        struct sst_read_stats stats;
+        sst_reader_stats(f->reader, &stats);
+        filters += pieces[i].kind == SST_PIECE_FILTER;
+        assert_int_equal(stats.filters_damaged, filters);
         size_t seen = count_walked(f, i % 2 ? SST_NO_FILL : 0);
         assert_true(seen >= f->model.count - 130);
-        if (pieces[i].block)
+        if (pieces[i].kind == SST_PIECE_BLOCK)
             assert_int_equal(seen, f->model.count - bad);
         flip(f, at);
         /* What was damaged was not kept. */
-        assert_int_equal(count_unreadable(f, 0), 0);
+        assert_int_equal(count_unreadable(f, 0, NULL), 0);
     }
     fixture_free(f);
 }
@@ -247,7 +278,7 @@ static void damaged_extents_fail_alone(void **state)
     assert_int_equal(sst_load_value(f->reader, hit.extent_offset, 70000, 69000,
                                     piece, sizeof piece),
                      ADB_CORRUPTION);
-    assert_int_equal(count_unreadable(f, 0), 1);
+    assert_int_equal(count_unreadable(f, 0, NULL), 1);
     struct findings found;
     assert_int_equal(verify(f, &found), ADB_CORRUPTION);
     assert_int_equal(found.count, 1);
