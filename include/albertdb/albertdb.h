@@ -269,7 +269,12 @@ ADB_EXPORT void adb_iter_free(adb_iter *iter);
 /* Each returns 1 when the iterator now stands on an entry, else 0: then
    adb_iter_status tells end (ADB_OK) from failure. seek goes to the first key
    at or after, seek_for_prev to the last key at or before. next and prev need
-   an entry to start from. */
+   an entry to start from.
+
+   Damage (ADB_CORRUPTION, file and offset in the message) ends a scan where a
+   damaged block may hold the next key, not before; nothing is passed over. To
+   go on behind it, seek to the key that follows adb_damage.to of that block
+   (adb_verify_damage): its bytes and a zero byte. */
 ADB_EXPORT int adb_iter_seek_first(adb_iter *iter);
 ADB_EXPORT int adb_iter_seek_last(adb_iter *iter);
 ADB_EXPORT int adb_iter_seek(adb_iter *iter, const void *key, size_t key_size);

@@ -97,8 +97,9 @@ static adb_status gather(struct adb_iter *it, size_t *count)
             it->whole = false;
             continue;
         }
-        sources[n] =
-            version_run_iter(v->version, i, it->no_fill ? SST_NO_FILL : 0);
+        sources[n] = version_run_iter(v->version, i,
+                                      SST_STAND_AT_DAMAGE |
+                                          (it->no_fill ? SST_NO_FILL : 0));
         if (!sources[n++])
             goto no_memory;
     }

@@ -110,6 +110,15 @@ static void source_ended(struct user_iter *u)
         kv_iter_end(&u->base);
 }
 
+/* The source stands at what it cannot read. */
+static bool met_damage(struct user_iter *u)
+{
+    if (likely(u->source->kind != KV_DAMAGED))
+        return false;
+    kv_iter_fail(&u->base, kv_iter_load(u->source));
+    return true;
+}
+
 static inline void show_source(struct user_iter *u)
 {
     iter_copy_entry(&u->base, u->source);
@@ -121,13 +130,15 @@ static void find_forward(struct user_iter *u, bool skip)
 {
     struct kv_iter *source = u->source;
     for (; source->valid; source->ops->next(source)) {
-        if (skip && is_saved_key(u, source))
+        if (skip && is_saved_key(u, source) && source->kind != KV_DAMAGED)
             continue;
         skip = false;
         if (at_upper(u, source)) {
             kv_iter_end(&u->base);
             return;
         }
+        if (met_damage(u))
+            return;
         if (source->seq > u->read_seq)
             continue;
         if (likely(source->kind == KV_PUT)) {
@@ -193,19 +204,20 @@ static void find_backward(struct user_iter *u)
     struct kv_iter *source = u->source;
     bool in_key = false, visible = false;
     for (; source->valid; source->ops->prev(source)) {
-        if (!in_key || !is_saved_key(u, source)) {
-            if (visible) {
-                show_candidate(u);
-                return;
-            }
-            if (below_lower(u, source)) {
-                kv_iter_end(&u->base);
-                return;
-            }
-            if (!save_key(u, source->key, source->head))
-                return;
-            in_key = true;
+        bool next_key = !in_key || !is_saved_key(u, source);
+        if (next_key && visible) {
+            show_candidate(u);
+            return;
         }
+        if (next_key && below_lower(u, source)) {
+            kv_iter_end(&u->base);
+            return;
+        }
+        if (met_damage(u))
+            return;
+        if (next_key && !save_key(u, source->key, source->head))
+            return;
+        in_key = true;
         if (source->seq <= u->read_seq) {
             if (!take_candidate(u))
                 return;
@@ -329,7 +341,8 @@ static void user_prev(struct kv_iter *it)
             return;
         do
             source->ops->prev(source);
-        while (source->valid && is_saved_key(u, source));
+        while (source->valid && source->kind != KV_DAMAGED &&
+               is_saved_key(u, source));
     }
     find_backward(u);
 }
@@ -343,6 +356,8 @@ static adb_status return_to_entry(struct user_iter *u)
     if (u->forward)
         return ADB_OK;
     source->ops->seek(source, buffer_slice(&u->key), u->base.seq);
+    if (source->valid && met_damage(u))
+        return kv_iter_status(&u->base);
     if (source->valid && source->seq == u->base.seq &&
         is_saved_key(u, source)) {
         u->forward = true;

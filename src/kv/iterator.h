@@ -7,6 +7,13 @@
  * the end (ADB_OK) from a failure (whose message stands in `error`, since the
  * thread that looks may look later).
  *
+ * Damage. A merge must not fail before it comes to what is damaged, though its
+ * sources look ahead. So a source may be asked to stand at an entry of kind
+ * KV_DAMAGED instead of failing: valid, its key and seq no later (backward: no
+ * earlier) than anything that cannot be read, and load tells the failure. A
+ * move on passes over what is damaged, a move back leaves it unless the source
+ * was placed right into it. Whoever comes to such an entry fails.
+ *
  * Lifetimes: key and value live until the next move or close; the bytes of a
  * `lasting` value through one step (next or prev) more. A value too
  * large to stand in a block (a table's extent) is not loaded by moves: then

@@ -18,7 +18,10 @@ enum kv_kind {
     KV_PUT = 1,
     /* 2 merge operand, 3 range delete, 4 put with expiry, 5 put by value
        reference: reserved */
-    KV_KIND_MAX = 1
+    KV_KIND_MAX = 1,
+    /* Never on disk: an iterator's entry that stands for versions it cannot
+       read, see kv/iterator.h. */
+    KV_DAMAGED = 256
 };
 
 /* One version; slices borrow from whoever made the entry. */

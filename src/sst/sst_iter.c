@@ -31,6 +31,8 @@ struct sst_iter {
     unsigned flags;
     uint32_t part, block;
     bool loaded;               /* view is that of (part, block) */
+    int inside; /* at damage, between keys of its block: coming from smaller
+                   keys 1, from larger ones -1 */
     struct index_frame *index; /* pinned; of `part` */
     struct block_frame *frame; /* pinned; NULL: bytes are the window's */
     struct block_frame *left;  /* pinned: the block before; values last */
@@ -214,13 +216,117 @@ static bool is_cached(struct sst_iter *it, uint32_t block)
                                 memory_order_relaxed) != NULL;
 }
 
-/* Makes (part, block) the present block. False: the iterator has failed. */
+/* ---- damage ---- */
+
+/* Stands at (key, seq): nothing unreadable lies before, in the direction of
+   travel. */
+static void stand_at(struct sst_iter *it, adb_slice key, uint64_t seq,
+                     int inside)
+{
+    it->inside = inside;
+    if (key.size > it->key_capacity && !grow_key(it, key.size))
+        return;
+    if (key.size)
+        memmove(it->key, key.data, key.size);
+    it->base.key = slice_of(it->key, key.size);
+    it->base.head = key_head8(it->key, key.size);
+    it->base.seq = seq;
+    it->base.kind = KV_DAMAGED;
+    it->base.value = slice_of(NULL, 0);
+    it->base.valid = true;
+}
+
+/* The last key that may stand in front of block it->block of `part` (of the
+   part, when its index is not at hand); none before the first. *more: its
+   versions may go on in the block. */
+static bool key_before(const struct sst_iter *it, uint32_t part,
+                       adb_slice *prefix, adb_slice *suffix, bool *more)
+{
+    *suffix = slice_of(NULL, 0);
+    if (it->index && it->block > 0) {
+        const struct sst_index *index = &it->index->index;
+        *prefix = index->prefix;
+        *suffix = sst_index_suffix(index, it->block - 1);
+        *more = index->blocks[it->block - 1].continues;
+        return true;
+    }
+    if (part == 0)
+        return false;
+    *prefix = it->reader->top.parts[part - 1].last_key;
+    *more = sst_part_continues(it->reader, part - 1);
+    return true;
+}
+
+/* The first key that the block may hold (backward: the last), into `key`. */
+static adb_status damage_bound(const struct sst_iter *it, uint32_t part,
+                               bool backward, struct buffer *key)
+{
+    const struct sst_reader *r = it->reader;
+    adb_slice prefix, suffix = slice_of(NULL, 0);
+    bool more = true;
+    if (backward && it->index) {
+        prefix = it->index->index.prefix;
+        suffix = sst_index_suffix(&it->index->index, it->block);
+    } else if (backward) {
+        prefix = r->top.parts[part].last_key;
+    } else if (!key_before(it, part, &prefix, &suffix, &more)) {
+        prefix = r->properties.info.smallest;
+    }
+    adb_status status = buffer_append(key, prefix.data, prefix.size);
+    if (status == ADB_OK)
+        status = buffer_append(key, suffix.data, suffix.size);
+    if (status == ADB_OK && !more)
+        status = buffer_append(key, "", 1); /* the next key there can be */
+    return status;
+}
+
+/* The iterator has failed with it->block of `part`, or with the part's index:
+   if that is damage it stands there instead. What is newer than the table may
+   come before its versions of a key. */
+static void stand_at_damage(struct sst_iter *it, uint32_t part, bool backward)
+{
+    struct buffer key = {0};
+    if (it->base.status != ADB_CORRUPTION ||
+        !(it->flags & SST_STAND_AT_DAMAGE))
+        return;
+    it->part = part;
+    it->entry = 0;
+    it->view.count = 0;
+    adb_status status = damage_bound(it, part, backward, &key);
+    if (status == ADB_OK)
+        stand_at(it, buffer_slice(&key),
+                 backward ? 0 : it->reader->properties.info.max_seq, 0);
+    else
+        kv_iter_fail(&it->base, status);
+    buffer_deinit(&key);
+}
+
+static bool at_damage(const struct sst_iter *it)
+{
+    return it->base.valid && it->base.kind == KV_DAMAGED;
+}
+
+/* A move back into the damage that a seek ended in. */
+static bool turn_inside(struct sst_iter *it, bool backward)
+{
+    if (!at_damage(it) || it->inside != (backward ? 1 : -1))
+        return false;
+    stand_at(it, it->base.key,
+             backward ? 0 : it->reader->properties.info.max_seq,
+             -it->inside);
+    return true;
+}
+
+/* Makes (part, block) the present block. False: the iterator has failed, or
+   stands at damage. */
 static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
                        bool backward)
 {
     if (it->loaded && it->part == part && it->block == block)
         return true;
     unload_block(it);
+    if (it->value)
+        drop_value(it);
     adb_status status = ADB_OK;
     if (!it->index || it->part != part) {
         unload_index(it);
@@ -237,6 +343,7 @@ static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
     }
     if (status != ADB_OK) {
         kv_iter_fail(&it->base, status);
+        stand_at_damage(it, part, backward);
         return false;
     }
     it->loaded = true;
@@ -244,17 +351,18 @@ static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
     return begin_block(it);
 }
 
-/* To the neighbouring block. False: the end, or failed. */
+/* To the neighbouring block; from a part whose index is damaged to the next
+   part. False: the end, failed, or at damage. */
 static bool step_block(struct sst_iter *it, bool backward)
 {
     uint32_t part = it->part, block = it->block;
     if (!backward) {
-        if (block + 1 < it->index->index.count)
+        if (it->index && block + 1 < it->index->index.count)
             return load_block(it, part, block + 1, false);
         if (part + 1 < it->reader->top.count)
             return load_block(it, part + 1, 0, false);
     } else {
-        if (block > 0)
+        if (it->index && block > 0)
             return load_block(it, part, block - 1, true);
         if (part > 0)
             return load_block(it, part - 1, UINT32_MAX, true);
@@ -274,7 +382,10 @@ static void iter_next(struct kv_iter *base)
         show(it);
         return;
     }
+    if (turn_inside(it, false))
+        return;
     base->valid = false;
+    base->status = ADB_OK; /* of damage that is passed over */
     if (step_block(it, false)) {
         it->entry = 0;
         show(it);
@@ -290,7 +401,10 @@ static void iter_prev(struct kv_iter *base)
         show(it);
         return;
     }
+    if (turn_inside(it, true))
+        return;
     base->valid = false;
+    base->status = ADB_OK;
     if (step_block(it, true)) {
         it->entry = it->view.count - 1;
         show(it);
@@ -337,6 +451,7 @@ static bool find_block(struct sst_iter *it, adb_slice key, bool backward)
         adb_status status = pin_index(it, part);
         if (status != ADB_OK) {
             kv_iter_fail(&it->base, status);
+            stand_at_damage(it, part, backward);
             return false;
         }
     }
@@ -384,8 +499,11 @@ static void iter_seek(struct kv_iter *base, adb_slice key, uint64_t seq)
 {
     struct sst_iter *it = iter_of(base);
     begin_seek(it);
-    if (!find_block(it, key, false))
+    if (!find_block(it, key, false)) {
+        if (at_damage(it) && slice_compare(base->key, key) <= 0)
+            stand_at(it, key, MIN_OF(base->seq, seq), 1);
         return;
+    }
     it->entry = sst_block_seek(&it->view, key, seq);
     while (it->entry == it->view.count) {
         bool same_key = block_continues(it);
@@ -405,6 +523,8 @@ static void iter_seek_before(struct kv_iter *base, adb_slice key, uint64_t seq)
     if (!find_block(it, key, true)) {
         if (base->status == ADB_OK)
             iter_seek_last(base);
+        else if (at_damage(it) && slice_compare(base->key, key) > 0)
+            stand_at(it, key, 0, -1);
         return;
     }
     it->entry = sst_block_seek(&it->view, key, seq);
@@ -448,6 +568,8 @@ static adb_status iter_load(struct kv_iter *base)
     assert(base->valid);
     if (base->value.data)
         return ADB_OK;
+    if (base->kind == KV_DAMAGED)
+        return kv_iter_status(base);
     size_t size = base->value.size;
     uint8_t *value = mem_alloc(MAX_OF(size, (size_t)1));
     if (!value)

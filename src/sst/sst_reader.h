@@ -84,7 +84,11 @@ struct sst_hit {
     uint64_t extent_offset;    /* when value.data is NULL */
 };
 
-enum sst_read_flags { SST_NO_FILL = 1, SST_SKIP_FILTER = 2 };
+enum sst_read_flags {
+    SST_NO_FILL = 1,
+    SST_SKIP_FILTER = 2,
+    SST_STAND_AT_DAMAGE = 4 /* iterators: see kv/iterator.h */
+};
 
 /* The newest version of key with seq <= read_seq. ADB_NOT_FOUND (without
    message): none here. Inside an epoch. With SST_NO_FILL a block that was not

@@ -12,8 +12,13 @@ struct run_iter {
     struct kv_iter base;
     const struct version_run *run; /* of version */
     struct version *version;       /* counted */
-    struct kv_iter *table;         /* owned; NULL: none open */
-    size_t index;                  /* of the open table */
+    struct kv_iter *iter;  /* owned, from table to table; NULL: none yet */
+    struct kv_iter *table; /* iter, when it is on table `index`, or NULL */
+    size_t index;          /* of the open table, or that it failed
+                              to open */
+    struct buffer target;  /* the key it stands at then */
+    int inside; /* that key lies between those of the table: coming from
+                   smaller keys 1, from larger ones -1 */
     unsigned flags;
 };
 
@@ -48,22 +53,74 @@ static void fail(struct run_iter *r, adb_status status)
     kv_iter_fail(&r->base, status);
 }
 
-/* Makes `table` the iterator over table i, unless it is; false: failed. */
-static bool open_table(struct run_iter *r, size_t i)
+/* Stands at (key, seq), before (or, backward, behind) a table that cannot be
+   opened; see kv/iterator.h. The key lives as long as the move that follows. */
+static void stand_at(struct run_iter *r, adb_slice key, uint64_t seq,
+                     int inside)
+{
+    r->inside = inside;
+    r->base.key = key;
+    r->base.head = key_head8(key.data, key.size);
+    r->base.seq = seq;
+    r->base.kind = KV_DAMAGED;
+    r->base.value = slice_of(NULL, 0);
+    r->base.valid = true;
+}
+
+static void stand_at_damage(struct run_iter *r, bool backward)
+{
+    const struct table_info *info = &r->run->tables[r->index]->info;
+    if (r->base.status != ADB_CORRUPTION || !(r->flags & SST_STAND_AT_DAMAGE))
+        return;
+    if (backward)
+        stand_at(r, info->largest, 0, 0);
+    else
+        stand_at(r, info->smallest, info->max_seq, 0);
+}
+
+/* A seek came to such a table, inside its keys: stands at the target, which is
+   copied. */
+static void stand_at_target(struct run_iter *r, adb_slice key, uint64_t seq,
+                            int inside)
+{
+    buffer_clear(&r->target);
+    adb_status status = buffer_append(&r->target, key.data, key.size);
+    if (status == ADB_OK)
+        stand_at(r, buffer_slice(&r->target), seq, inside);
+    else
+        fail(r, status);
+}
+
+/* A move back into the table that a seek ended in. */
+static bool turn_inside(struct run_iter *r, bool backward)
+{
+    if (r->table || r->inside != (backward ? 1 : -1))
+        return false;
+    const struct table_info *info = &r->run->tables[r->index]->info;
+    stand_at(r, r->base.key, backward ? 0 : info->max_seq, -r->inside);
+    return true;
+}
+
+/* Makes `table` the iterator over table i, unless it is; false: failed, or at
+   damage. */
+static bool open_table(struct run_iter *r, size_t i, bool backward)
 {
     if (likely(r->table && r->index == i))
         return true;
+    r->index = i;
+    r->table = NULL;
     struct sst_reader *reader;
     adb_status status = version_table_reader(r->run->tables[i], &reader);
-    if (status == ADB_OK && r->table)
-        sst_iter_retarget(r->table, reader);
-    else if (status == ADB_OK && !(r->table = sst_iter_new(reader, r->flags)))
+    if (status == ADB_OK && r->iter)
+        sst_iter_retarget(r->iter, reader);
+    else if (status == ADB_OK && !(r->iter = sst_iter_new(reader, r->flags)))
         status = status_set(ADB_NO_MEMORY, "no memory for an iterator");
     if (status != ADB_OK) {
         fail(r, status);
+        stand_at_damage(r, backward);
         return false;
     }
-    r->index = i;
+    r->table = r->iter;
     return true;
 }
 
@@ -90,7 +147,9 @@ static void start(struct run_iter *r)
 /* From the first entry of table i on. */
 static void forward_from(struct run_iter *r, size_t i)
 {
-    for (; i < r->run->count && open_table(r, i); i++) {
+    for (; i < r->run->count; i++) {
+        if (!open_table(r, i, false))
+            return;
         r->table->ops->seek_first(r->table);
         if (take_entry(r))
             return;
@@ -101,7 +160,9 @@ static void forward_from(struct run_iter *r, size_t i)
 /* From the last entry of table count - 1 backward. */
 static void backward_from(struct run_iter *r, size_t count)
 {
-    for (; count > 0 && open_table(r, count - 1); count--) {
+    for (; count > 0; count--) {
+        if (!open_table(r, count - 1, true))
+            return;
         r->table->ops->seek_last(r->table);
         if (take_entry(r))
             return;
@@ -127,8 +188,13 @@ static void run_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
     struct run_iter *r = run_iter(it);
     start(r);
     size_t i = version_run_lower(r->run, key);
-    if (i == r->run->count || !open_table(r, i))
+    if (i == r->run->count)
         return;
+    if (!open_table(r, i, false)) {
+        if (r->base.valid && slice_compare(r->base.key, key) <= 0)
+            stand_at_target(r, key, MIN_OF(r->base.seq, seq), 1);
+        return;
+    }
     r->table->ops->seek(r->table, key, seq);
     if (!take_entry(r))
         forward_from(r, i + 1);
@@ -143,8 +209,11 @@ static void run_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
         backward_from(r, i);
         return;
     }
-    if (!open_table(r, i))
+    if (!open_table(r, i, true)) {
+        if (r->base.valid && slice_compare(r->base.key, key) > 0)
+            stand_at_target(r, key, 0, -1);
         return;
+    }
     r->table->ops->seek_before(r->table, key, seq);
     if (!take_entry(r))
         backward_from(r, i);
@@ -155,7 +224,7 @@ static void run_prepare(struct kv_iter *it, adb_slice key)
     struct run_iter *r = run_iter(it);
     size_t i = version_run_lower(r->run, key);
     /* What fails here fails again in the seek, and is told there. */
-    if (i < r->run->count && open_table(r, i))
+    if (i < r->run->count && open_table(r, i, false))
         r->table->ops->prepare(r->table, key);
 }
 
@@ -163,27 +232,45 @@ static void run_next(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
     assert(it->valid);
-    r->table->ops->next(r->table);
-    if (likely(r->table->valid))
-        copy_entry(it, r->table);
-    else if (!take_entry(r))
-        forward_from(r, r->index + 1);
+    if (likely(r->table != NULL)) {
+        r->table->ops->next(r->table);
+        if (likely(r->table->valid)) {
+            copy_entry(it, r->table);
+            return;
+        }
+        if (take_entry(r))
+            return;
+    } else if (turn_inside(r, false)) {
+        return;
+    }
+    start(r);
+    forward_from(r, r->index + 1);
 }
 
 static void run_prev(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
     assert(it->valid);
-    r->table->ops->prev(r->table);
-    if (likely(r->table->valid))
-        copy_entry(it, r->table);
-    else if (!take_entry(r))
-        backward_from(r, r->index);
+    if (likely(r->table != NULL)) {
+        r->table->ops->prev(r->table);
+        if (likely(r->table->valid)) {
+            copy_entry(it, r->table);
+            return;
+        }
+        if (take_entry(r))
+            return;
+    } else if (turn_inside(r, true)) {
+        return;
+    }
+    start(r);
+    backward_from(r, r->index);
 }
 
 static adb_status run_load(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
+    if (unlikely(!r->table))
+        return kv_iter_status(it);
     adb_status status = kv_iter_load(r->table);
     if (status == ADB_OK)
         it->value = r->table->value;
@@ -204,15 +291,16 @@ static adb_status run_read_value(struct kv_iter *it, uint64_t offset,
 static void run_rest(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
-    if (r->table)
-        kv_iter_rest(r->table);
+    if (r->iter)
+        kv_iter_rest(r->iter);
 }
 
 static void run_close(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
-    kv_iter_close(r->table);
+    kv_iter_close(r->iter);
     version_unref(r->version);
+    buffer_deinit(&r->target);
     mem_free(it->error);
     mem_free(r);
 }
