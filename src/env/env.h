@@ -281,8 +281,8 @@ char *env_join(const char *directory, const char *name);
 /* How many descriptors this process may have open. */
 unsigned env_file_limit(void);
 
-/* Fork: a number that a forked child sees changed, from the first watch on
-   (which posix env's locks call too). It is asked at every public call, hence
+/* Fork: a number that a forked child sees changed, from the first watch on.
+   Locks and maps watch by themselves. It is asked at every public call, hence
    inline. */
 extern _Atomic unsigned env_forks;
 void env_watch_forks(void);

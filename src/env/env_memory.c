@@ -481,6 +481,7 @@ static adb_status memory_lock(struct env *e, const char *path, void **out)
     struct memory_lock *l = mem_alloc(sizeof *l);
     if (!l)
         return status_set(ADB_NO_MEMORY, "no memory to lock '%s'", path);
+    env_watch_forks();
     mutex_lock(&d->lock);
     int error = open_place(d, path, ENV_WRITE | ENV_CREATE, &p, &changed);
     /* A child of the process that locked has a disk of its own, on which

@@ -136,6 +136,7 @@ adb_status posix_file_map(struct env_file *f, size_t size, bool writable,
     m->base.ops = &posix_map_ops;
     m->base.size = size;
     m->file = (struct posix_file *)f;
+    env_watch_forks();
     m->generation = env_fork_generation();
     m->writable = writable;
     adb_status status = check_covered(m, size);

@@ -347,6 +347,7 @@ static int child_generation(void *argument)
 static void test_fork_generation(void **state)
 {
     (void)state;
+    env_watch_forks();
     unsigned mine = env_fork_generation();
     assert_int_equal(in_child(child_generation, &mine), 0);
     assert_int_equal(env_fork_generation(), mine);

@@ -180,6 +180,7 @@ struct walk {
     size_t low, high; /* visible keys in bounds: [low, high) */
     size_t at;        /* of the entry shown; SIZE_MAX: none */
     uint64_t failures, shown;
+    char lower[64], upper[64]; /* bounds of it */
 };
 
 static size_t lower_bound(const struct world *w, const char *key)
@@ -305,7 +306,6 @@ static void open_walk(struct walk *k, struct random *r)
     const struct world *w = k->world;
     struct kv_iter *runs[RUNS_MAX];
     struct user_iter_options o = {.read_seq = KV_MAX_SEQ};
-    char lower[64], upper[64];
     size_t count = w->store->version->run_count;
     unsigned flags = SST_STAND_AT_DAMAGE;
     flags |= random_below(r, 2) ? SST_NO_FILL : 0;
@@ -313,15 +313,15 @@ static void open_walk(struct walk *k, struct random *r)
         runs[i] = version_run_iter(w->store->version, i, flags);
     k->low = 0;
     k->high = w->visible_count;
-    random_key(r, lower);
-    random_key(r, upper);
+    random_key(r, k->lower);
+    random_key(r, k->upper);
     if (random_below(r, 3) == 0) {
-        o.lower = slice_of_string(lower);
-        k->low = lower_bound(w, lower);
+        o.lower = slice_of_string(k->lower);
+        k->low = lower_bound(w, k->lower);
     }
     if (random_below(r, 3) == 0) {
-        o.upper = slice_of_string(upper);
-        k->high = lower_bound(w, upper);
+        o.upper = slice_of_string(k->upper);
+        k->high = lower_bound(w, k->upper);
     }
     k->high = MAX_OF(k->high, k->low);
     k->it = user_iter_new(merge_iter_new(runs, count), &o);
