@@ -353,6 +353,7 @@ int adb_iter_seek_first(adb_iter *iter)
 {
     if (!usable(iter))
         return 0;
+    iter->seeks++;
     iter->user->ops->seek_first(iter->user);
     return iter->user->valid;
 }
@@ -361,6 +362,7 @@ int adb_iter_seek_last(adb_iter *iter)
 {
     if (!usable(iter))
         return 0;
+    iter->seeks++;
     iter->user->ops->seek_last(iter->user);
     return iter->user->valid;
 }
@@ -369,6 +371,7 @@ int adb_iter_seek(adb_iter *iter, const void *key, size_t key_size)
 {
     if (!usable(iter))
         return 0;
+    iter->seeks++;
     iter->user->ops->seek(iter->user, slice_of(key, key_size), KV_MAX_SEQ);
     return iter->user->valid;
 }
@@ -377,6 +380,7 @@ int adb_iter_seek_for_prev(adb_iter *iter, const void *key, size_t key_size)
 {
     if (!usable(iter))
         return 0;
+    iter->seeks++;
     /* The last key at or before key is the last before its successor. */
     uint8_t small[256];
     uint8_t *successor =
@@ -400,6 +404,7 @@ int adb_iter_next(adb_iter *iter)
 {
     if (unlikely(!iter->user->valid || !usable(iter)))
         return 0;
+    iter->steps++;
     kv_iter_next(iter->user);
     return iter->user->valid;
 }
@@ -408,6 +413,7 @@ int adb_iter_prev(adb_iter *iter)
 {
     if (unlikely(!iter->user->valid || !usable(iter)))
         return 0;
+    iter->steps++;
     kv_iter_prev(iter->user);
     return iter->user->valid;
 }

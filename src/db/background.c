@@ -315,10 +315,12 @@ static void *compaction_thread(void *argument)
     while (!db->closing) {
         bool did = false;
         adb_status status = ADB_OK;
+        bool idle = atomic_load_explicit(&db->idle, memory_order_relaxed);
+        bool tidying = atomic_load_explicit(&db->tidying, memory_order_relaxed);
         if (db->compaction_holds == 0)
-            status = db_compact_step_unlocking(
-                db, atomic_load_explicit(&db->idle, memory_order_relaxed),
-                &did);
+            status = db_compact_step_unlocking(db, idle || tidying, &did);
+        if (tidying && status == ADB_OK && !did && !db->running_compactions)
+            atomic_store(&db->tidying, false);
         if (status != ADB_OK && status != ADB_CLOSED) {
             db_log(db, 0, "compaction failed, nothing is lost: %s",
                    status_message());

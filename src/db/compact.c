@@ -219,7 +219,10 @@ adb_status db_compact_step_unlocking(adb *db, bool idle, bool *did)
         return status;
     picker_debt(&in.input, &db->debt);
     db_update_pressure_locked(db);
-    uint64_t written = atomic_load(&db->counters.write_bytes);
+    /* As users wrote them or, if more, as tables hold them: the last flushes of
+       a load would else never fit. */
+    uint64_t written = MAX_OF(atomic_load(&db->counters.write_bytes),
+                              atomic_load(&db->counters.flush_bytes));
     in.input.idle = idle && db->options.idle_compaction;
     in.input.idle_budget = written > db->idle_written_mark
                                ? written - db->idle_written_mark

@@ -74,6 +74,9 @@ struct adb_iter {
     adb_slice lower, upper; /* what prefix and bounds come to; owned */
     bool has_lower, has_upper;
     bool failed; /* a value could not be loaded */
+    /* What it did, told to the database when it is given back. */
+    unsigned extra_runs; /* of tables among its sources, beyond the first */
+    uint64_t seeks, steps;
     struct status_saved failure;
 };
 adb_status db_iter_new(adb *db, const adb_iter_options *options,

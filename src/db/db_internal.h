@@ -50,7 +50,7 @@ struct db_view {
 /* Counters of the engine; relaxed atomics, any thread. */
 struct db_counters {
     _Atomic uint64_t puts, deletes, batches, write_bytes;
-    _Atomic uint64_t iterators;
+    _Atomic uint64_t iterators, iterator_extra_ns;
     _Atomic uint64_t write_waits, write_wait_ns, write_wait_max_ns;
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compaction_bytes_in, compaction_bytes_out;
@@ -63,7 +63,11 @@ struct db_counters {
 struct db_read_counters {
     _Alignas(64) _Atomic uint64_t gets;
     _Atomic uint64_t hits, memtable_hits;
+    _Atomic uint64_t extra_runs; /* of tables, looked into beyond the first */
 };
+
+/* What a sorted run more costs, about, once its blocks are cached. */
+enum { DB_GET_RUN_NS = 100, DB_SEEK_RUN_NS = 300, DB_STEP_RUN_NS = 10 };
 
 struct adb {
     /* immutable after open */
@@ -101,6 +105,7 @@ struct adb {
     _Atomic uint64_t paced_until;     /* writers' shared schedule, ns */
     _Atomic bool cancel_compaction;   /* closing: running jobs give up */
     _Atomic bool idle;                /* no write for a while (keeper.c) */
+    _Atomic bool tidying;             /* reads have paid for fewer runs */
 
     /* guarded by lock */
     struct mutex lock;
@@ -238,11 +243,13 @@ void db_picker_input_deinit(struct db_picker_input *in);
 adb_status db_keeper_start(adb *db) ADB_MUST_CHECK;
 void db_keeper_stop(adb *db);
 void db_keeper_wake(adb *db);
+/* What reads have spent on runs beyond the first, estimated, since open. */
+uint64_t db_extra_run_ns(adb *db);
 
-static inline void bump_read(_Atomic uint64_t *counter)
+static inline void bump_read(_Atomic uint64_t *counter, uint64_t n)
 {
     uint64_t v = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, v + 1, memory_order_relaxed);
+    atomic_store_explicit(counter, v + n, memory_order_relaxed);
 }
 static inline void db_count(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -103,6 +103,8 @@ static adb_status gather(struct adb_iter *it, size_t *count)
         if (!sources[n++])
             goto no_memory;
     }
+    size_t runs = n - it->memtable_count;
+    it->extra_runs = runs ? (unsigned)runs - 1 : 0;
     *count = n;
     return ADB_OK;
 no_memory:
@@ -137,9 +139,21 @@ static adb_status build(struct adb_iter *it)
 
 /* ---- rest -------------------------------------------------------------- */
 
+/* Every run makes seeks and steps dearer: keeper.c decides when reads have
+   paid for fewer. */
+static void tell_cost(struct adb_iter *it)
+{
+    uint64_t each =
+        it->seeks * DB_SEEK_RUN_NS + it->steps * DB_STEP_RUN_NS;
+    if (it->extra_runs && each)
+        db_count(&it->db->counters.iterator_extra_ns, it->extra_runs * each);
+    it->seeks = it->steps = 0;
+}
+
 /* What made it this iterator rather than another one of its view. */
 static void forget_user(struct adb_iter *it)
 {
+    tell_cost(it);
     db_unregister(it->db, it->registered);
     it->registered = NULL;
     mem_free((void *)(uintptr_t)it->lower.data);

@@ -1,9 +1,9 @@
 /*
  * The log keepers do for the log what writers should not have to wait for. One
  * thread populates pages ahead, makes the next segment, and notices when the
- * database is idle; another, where durability=process, syncs at intervals: a
- * sync takes long under load, and the writer must not run out of pages
- * meanwhile.
+ * database is idle or its readers would do better with fewer runs; another,
+ * where durability=process, syncs at intervals: a sync takes long under load,
+ * and the writer must not run out of pages meanwhile.
  */
 #include "db/db_internal.h"
 
@@ -13,6 +13,7 @@ static const uint64_t tick_ns = 1000000000;
 struct keeper {
     adb *db;
     uint64_t seen_seq, quiet_since_ns;
+    uint64_t paid_ns; /* of db_extra_run_ns: spent on merges already */
 };
 
 /* durability=process promises to reach the disk within the interval. */
@@ -54,6 +55,39 @@ static void notice_idle(struct keeper *k, uint64_t now)
     }
 }
 
+uint64_t db_extra_run_ns(adb *db)
+{
+    uint64_t runs = 0;
+    for (size_t i = 0; i < EPOCH_SLOTS; i++)
+        runs += atomic_load_explicit(&db->read_counters[i].extra_runs,
+                                     memory_order_relaxed);
+    return runs * DB_GET_RUN_NS +
+           atomic_load_explicit(&db->counters.iterator_extra_ns,
+                                memory_order_relaxed);
+}
+
+/* A merge of everything takes about a nanosecond a byte. Once reads have spent
+   as much on looking into several runs it has paid for itself, whatever comes:
+   at worst twice the best that could have been done (as with skis, rented or
+   bought). What it may cost in writes is bounded as for idle merges. */
+static void notice_reads(struct keeper *k)
+{
+    adb *db = k->db;
+    if (atomic_load_explicit(&db->tidying, memory_order_relaxed))
+        return;
+    uint64_t spent = db_extra_run_ns(db);
+    mutex_lock(&db->lock);
+    uint64_t cost = db->version->bytes;
+    bool due = db->version->run_count > 1 && spent - k->paid_ns >= cost;
+    if (due) {
+        atomic_store(&db->tidying, true);
+        condition_broadcast(&db->compaction_work);
+    }
+    mutex_unlock(&db->lock);
+    if (due)
+        k->paid_ns = spent;
+}
+
 static bool prepare(adb *db)
 {
     bool busy = false;
@@ -80,6 +114,7 @@ static void *keeper_thread(void *argument)
         bool more = prepare(db);
         uint64_t now = clock_now_ns();
         notice_idle(&k, now);
+        notice_reads(&k);
         db_remove_obsolete(db);
         mutex_lock(&db->log_lock);
         if (db->log_stop || more || atomic_load(&db->log_signalled))

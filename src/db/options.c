@@ -82,7 +82,8 @@ static const struct option options[] = {
      "the shape compaction keeps the tables in", FIELD(compaction), 0, 0,
      compactions, false},
     {"idle_compaction", BOOL, "true", "true|false",
-     "tidy toward a single sorted run when there are no writes",
+     "tidy toward a single sorted run when nothing is written, or when reads "
+     "have paid for it",
      FIELD(idle_compaction), 0, 1, NULL, false},
     {"background_threads", INT, "2", "2..64",
      "threads for flushing and compaction; one is kept for flushing",

@@ -195,7 +195,7 @@ static adb_status look_in_memtable(const struct lookup *l, struct memtable *m,
                          l->read->snapshot != NULL, scratch, &hit);
     if (!*done)
         return ADB_OK;
-    bump_read(&l->counters->memtable_hits);
+    bump_read(&l->counters->memtable_hits, 1);
     return give_memtable(l, m, &hit);
 }
 
@@ -224,8 +224,11 @@ static adb_status look(const struct lookup *l, const struct db_view *v)
     adb_status status = look_in_memtable(l, v->writable, &done);
     for (size_t i = 0; !done && i < v->frozen_count; i++)
         status = look_in_memtable(l, v->frozen[i], &done);
-    for (size_t i = 0; !done && i < v->version->run_count; i++)
-        status = look_in_run(l, &v->version->runs[i], &done);
+    size_t runs = 0;
+    for (; !done && runs < v->version->run_count; runs++)
+        status = look_in_run(l, &v->version->runs[runs], &done);
+    if (runs > 1)
+        bump_read(&l->counters->extra_runs, runs - 1);
     return done ? status : ADB_NOT_FOUND;
 }
 
@@ -240,9 +243,9 @@ adb_status db_get(adb *db, adb_slice key, const struct db_read *r)
                         : atomic_load_explicit(&db->published_seq,
                                                memory_order_acquire);
     adb_status status = look(&l, v);
-    bump_read(&l.counters->gets);
+    bump_read(&l.counters->gets, 1);
     if (status == ADB_OK)
-        bump_read(&l.counters->hits);
+        bump_read(&l.counters->hits, 1);
     epoch_leave(slot);
     return status;
 }

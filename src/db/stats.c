@@ -126,6 +126,7 @@ static void read_path(adb *db, struct json *j)
     number(j, "found", hits);
     number(j, "memtable_hits", memtable_hits);
     number(j, "iterators", load(&db->counters.iterators));
+    number(j, "extra_run_ns", db_extra_run_ns(db));
     number(j, "filter_negatives", s.filter_negatives);
     number(j, "filter_positives", s.filter_positives);
     number(j, "filter_false", s.filter_false);

@@ -94,16 +94,28 @@ static void prefetch_leaf(const struct memtable_iter *i, unsigned from)
         record_prefetch(leaf_record(i, at));
 }
 
-/* To the first record at or after place `at` that has a version in view. */
-static void forward(struct memtable_iter *i, unsigned at)
+/* A record that a scan will come to. */
+static inline void prefetch_ahead(const struct memtable_iter *i, unsigned at)
 {
+    unsigned ahead = at + PREFETCH_AHEAD;
+    if (ahead < i->leaf.count)
+        record_prefetch(leaf_record(i, ahead));
+    else
+        btree_prefetch_next(tree(i), &i->leaf, ahead - i->leaf.count);
+}
+
+/* To the first record at or after place `at` that has a version in view. After
+   a seek nobody knows yet whether a scan follows: then the next records are
+   asked for, and no further leaf is waited for. */
+static inline void forward(struct memtable_iter *i, unsigned at, bool scanning)
+{
+    if (!scanning)
+        for (unsigned n = at; n < at + 3 && n < i->leaf.count; n++)
+            record_prefetch(leaf_record(i, n));
     for (;;) {
         for (; at < i->leaf.count; at++) {
-            unsigned ahead = at + PREFETCH_AHEAD;
-            if (ahead < i->leaf.count)
-                record_prefetch(leaf_record(i, ahead));
-            else
-                btree_prefetch_next(tree(i), &i->leaf, ahead - i->leaf.count);
+            if (scanning)
+                prefetch_ahead(i, at);
             const struct record *r = leaf_record(i, at);
             uint32_t version = version_from(i, r, i->read_seq);
             if (version) {
@@ -152,7 +164,7 @@ static void iter_seek_first(struct kv_iter *it)
     struct memtable_iter *i = self(it);
     btree_leaf_first(tree(i), &i->leaf);
     prefetch_leaf(i, 0);
-    forward(i, 0);
+    forward(i, 0, true);
 }
 
 static void iter_seek_last(struct kv_iter *it)
@@ -187,7 +199,7 @@ static void iter_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
         }
         at++;
     }
-    forward(i, at);
+    forward(i, at, false);
 }
 
 static void iter_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
@@ -214,7 +226,7 @@ static void iter_next(struct kv_iter *it)
     if (older)
         stand_on(i, leaf_record(i, i->at), older);
     else
-        forward(i, i->at + 1);
+        forward(i, i->at + 1, true);
 }
 
 static void iter_prev(struct kv_iter *it)
