@@ -1,375 +1,349 @@
 /*
- * bench: the main loops, one after the other, with rates and latencies. Reads
- * check the size and first bytes of every value.
+ * bench: the main loops, one after the other, with rates and latencies. A
+ * rate is that of the calls; how long flushes and compaction went on after
+ * them stands beside it.
  */
 #include "cli.h"
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-/* Log-linear: 32 steps to each doubling, so 3 % precise. */
-enum { STEPS = 32, BUCKETS = 60 * STEPS };
-struct histogram {
-    uint64_t count[BUCKETS], total, max;
+#include "progress.h"
+#include "workload.h"
+
+static const char default_workloads[] =
+    "fillseq,fillbatch,fillrandom,overwrite,readrandom,readmissing,readseq,"
+    "readreverse,seekrandom,deleterandom";
+
+/* One workload, run. */
+struct result {
+    const struct workload *what;
+    double seconds, settled_seconds; /* of the calls; of what they left */
+    uint64_t keys, found;
+    struct histogram times;
 };
-
-static void histogram_add(struct histogram *h, uint64_t ns)
-{
-    unsigned shift = ns < STEPS ? 0 : 59u - (unsigned)__builtin_clzll(ns);
-    uint64_t bucket =
-        ns < STEPS ? ns : (uint64_t)(shift + 1) * STEPS + (ns >> shift) % STEPS;
-    h->count[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
-    h->total++;
-    h->max = ns > h->max ? ns : h->max;
-}
-
-static double histogram_at(const struct histogram *h, double part)
-{
-    uint64_t want = (uint64_t)((double)h->total * part), seen = 0;
-    for (unsigned b = 0; b < BUCKETS; b++) {
-        seen += h->count[b];
-        if (seen > want) {
-            unsigned shift = b / STEPS ? b / STEPS - 1 : 0;
-            uint64_t low = b < STEPS ? b
-                                     : (uint64_t)(STEPS + b % STEPS) << shift;
-            return (double)low / 1000;
-        }
-    }
-    return (double)h->max / 1000;
-}
 
 struct bench {
     struct cli *c;
-    adb *db;
-    const char *workload;
-    uint64_t found;
+    struct dimensions sizes;
+    uint64_t begun;         /* workloads */
+    struct worker *workers; /* owned, one a thread */
+    pthread_t *threads;     /* owned */
 };
 
-struct worker {
-    struct bench *b;
-    uint64_t index, operations, random;
-    struct histogram *h; /* owned; NULL: no latencies */
-    char *key, *value;   /* owned */
-    uint64_t found;
-    adb_status status;
-    char error[512];
-};
+/* ---- what came out ----------------------------------------------------- */
 
-static uint64_t next_random(struct worker *w)
-{
-    w->random ^= w->random << 13;
-    w->random ^= w->random >> 7;
-    w->random ^= w->random << 17;
-    return w->random;
-}
+static const struct {
+    const char *name;
+    double part;
+} percentiles[] = {{"p50", .5}, {"p95", .95}, {"p99", .99}, {"p99.9", .999}};
+enum { PERCENTILES = sizeof percentiles / sizeof percentiles[0] };
 
-static uint64_t now_ns(void)
+static void add_json(struct text *t, const struct result *r, double rate)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* The n-th key: big-endian number first, so that order is that of n. */
-static void make_key(struct worker *w, uint64_t n)
-{
-    for (size_t i = 0; i < 8; i++)
-        w->key[i] = (char)(n >> (56 - 8 * i));
-}
-
-/* Half of the bytes repeat, so that packing finds what it would in practice. */
-static void make_value(struct worker *w, uint64_t n)
-{
-    uint64_t x = n * 0x9E3779B97F4A7C15u + 1;
-    size_t size = w->b->c->value_size;
-    for (size_t i = 0; i < size; i += 8) {
-        if (i < size / 2) {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-        }
-        memcpy(w->value + i, &x, size - i < 8 ? size - i : 8);
+    text_print(t, "{\"workload\":\"%s\",\"operations\":%" PRIu64
+               ",\"seconds\":%.6f,\"settled_seconds\":%.6f"
+               ",\"ops_per_second\":%.0f,\"found\":%" PRIu64, r->what->name,
+               r->keys, r->seconds, r->settled_seconds, rate, r->found);
+    if (r->times.total) {
+        text_print(t, ",\"timed\":%" PRIu64 ",\"us\":{", r->times.total);
+        for (int i = 0; i < PERCENTILES; i++)
+            text_print(t, "\"%s\":%.3f,", percentiles[i].name,
+                       (double)histogram_at(&r->times, percentiles[i].part) /
+                           1e3);
+        text_print(t, "\"max\":%.3f}", (double)r->times.max / 1e3);
     }
-    memcpy(w->value, &n, size < 8 ? size : 8);
+    text_add_string(t, "}\n");
 }
 
-static adb_status check_value(struct worker *w, uint64_t n, const void *data,
-                              size_t size)
+static void add_line(struct text *t, const struct result *r, double rate,
+                     double bytes_per_second)
 {
-    size_t least = size < 8 ? size : 8;
-    w->found++;
-    if (size == w->b->c->value_size && memcmp(data, &n, least) == 0)
-        return ADB_OK;
-    snprintf(w->error, sizeof w->error, "a value is not what was written");
-    return ADB_CORRUPTION;
-}
-
-static adb_status do_put(struct worker *w, uint64_t n)
-{
-    make_key(w, n);
-    make_value(w, n);
-    return adb_put(w->b->db, NULL, w->key, w->b->c->key_size, w->value,
-                   w->b->c->value_size);
-}
-
-static adb_status do_get(struct worker *w, uint64_t n, bool missing)
-{
-    adb_value v;
-    make_key(w, n);
-    size_t size = w->b->c->key_size;
-    if (missing)
-        w->key[size - 1] = 1; /* between two keys that exist */
-    adb_status status = adb_get(w->b->db, NULL, w->key, size, &v);
-    w->key[size - 1] = 0;
-    if (status == ADB_NOT_FOUND)
-        return ADB_OK;
-    if (status == ADB_OK) {
-        status = missing ? ADB_CORRUPTION
-                         : check_value(w, n, v.data, v.size);
-        adb_value_release(&v);
+    struct text ops = {0};
+    text_add_count(&ops, (uint64_t)rate);
+    text_print(t, "%-12s %11s/s %7.1f MB/s", r->what->name, text_end(&ops),
+               bytes_per_second / 1e6);
+    text_free(&ops);
+    for (int i = 0; r->times.total && i < PERCENTILES; i++) {
+        text_print(t, "  %s ", percentiles[i].name);
+        text_add_duration(
+            t, (double)histogram_at(&r->times, percentiles[i].part));
     }
-    return status;
-}
-
-static adb_status do_seek(struct worker *w, uint64_t n, unsigned steps)
-{
-    adb_iter *it;
-    adb_status status = adb_iter_new(w->b->db, NULL, &it);
-    if (status != ADB_OK)
-        return status;
-    make_key(w, n);
-    int more = adb_iter_seek(it, w->key, w->b->c->key_size);
-    for (unsigned i = 0; i < steps && more; i++) {
-        w->found += adb_iter_value(it).size > 0;
-        more = adb_iter_next(it);
+    if (r->times.total) {
+        text_add_string(t, "  max ");
+        text_add_duration(t, (double)r->times.max);
     }
-    status = adb_iter_status(it);
-    adb_iter_free(it);
-    return status;
+    if (!r->what->writes)
+        text_print(t, "  %" PRIu64 " found", r->found);
+    else if (r->settled_seconds >= 0.1)
+        text_print(t, "  settled in %.1f s", r->settled_seconds);
+    text_add_string(t, "\n");
 }
 
-static adb_status do_batch(struct worker *w, adb_batch *batch)
+static int report(const struct bench *b, const struct result *r)
 {
-    adb_status status = ADB_OK;
-    adb_batch_clear(batch);
-    for (int i = 0; i < 100 && status == ADB_OK; i++) {
-        uint64_t n = next_random(w) % w->b->c->num;
-        make_key(w, n);
-        make_value(w, n);
-        status = adb_batch_put(batch, w->key, w->b->c->key_size, w->value,
-                               w->b->c->value_size);
+    struct text t = {0};
+    double rate = (double)r->keys / r->seconds;
+    if (b->c->json)
+        add_json(&t, r, rate);
+    else
+        add_line(&t, r, rate,
+                 rate * (double)(b->sizes.key_size + b->sizes.value_size));
+    out_text(&t);
+    text_free(&t);
+    return finish_output("bench"); /* seen as they come */
+}
+
+/* ---- running a workload ------------------------------------------------ */
+
+/* No two threads or workloads draw the same numbers: a read that followed a
+   fill key by key would find them in the order of writing. */
+static uint64_t seed_of(const struct bench *b, uint64_t index)
+{
+    uint64_t x = (b->begun << 32 | index) * UINT64_C(0x9E3779B97F4A7C15);
+    x = (x ^ x >> 31) * UINT64_C(0xBF58476D1CE4E5B9);
+    return (x ^ x >> 29) | 1;
+}
+
+static void init_worker(struct bench *b, uint64_t index,
+                        const struct workload *what)
+{
+    uint64_t threads = b->c->threads, keys = b->sizes.keys;
+    uint64_t first = keys / threads * index;
+    uint64_t share = index + 1 == threads ? keys - first : keys / threads;
+    uint64_t per_step = what->per_step;
+    b->workers[index] = (struct worker){
+        .db = b->c->db,
+        .what = what,
+        .sizes = &b->sizes,
+        .first = first,
+        .steps = (share + per_step - 1) / per_step,
+        .random = seed_of(b, index),
+    };
+}
+
+/* Waits for a thread to end, showing how far all are. */
+static void wait_for(struct bench *b, pthread_t thread, struct progress *p)
+{
+    for (;;) {
+        struct timespec until;
+        uint64_t done = 0;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += 100000000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+            return;
+        for (uint64_t i = 0; i < b->c->threads; i++)
+            done += atomic_load_explicit(&b->workers[i].done,
+                                         memory_order_relaxed);
+        progress_show(p, done);
     }
-    return status == ADB_OK ? adb_write(w->b->db, NULL, batch) : status;
 }
 
-static adb_status do_scan(struct worker *w, bool reverse)
+/* All threads from start to end. */
+static int run_workers(struct bench *b, const struct workload *what,
+                       struct result *r)
 {
-    adb_iter *it;
-    adb_status status = adb_iter_new(w->b->db, NULL, &it);
-    if (status != ADB_OK)
-        return status;
-    uint64_t n = 0;
-    int more = reverse ? adb_iter_seek_last(it) : adb_iter_seek_first(it);
-    for (; more; more = reverse ? adb_iter_prev(it) : adb_iter_next(it)) {
-        w->found += adb_iter_value(it).size == w->b->c->value_size;
-        n++;
-    }
-    w->operations = n;
-    status = adb_iter_status(it);
-    adb_iter_free(it);
-    return status;
-}
-
-static adb_status do_delete(struct worker *w, uint64_t n)
-{
-    make_key(w, n);
-    return adb_delete(w->b->db, NULL, w->key, w->b->c->key_size);
-}
-
-static adb_status one(struct worker *w, const char *name, uint64_t i,
-                      adb_batch *batch)
-{
-    uint64_t num = w->b->c->num;
-    if (!strcmp(name, "fillseq"))
-        return do_put(w, w->index * w->operations + i);
-    if (!strcmp(name, "fillrandom") || !strcmp(name, "overwrite"))
-        return do_put(w, next_random(w) % num);
-    if (!strcmp(name, "fillbatch"))
-        return do_batch(w, batch);
-    if (!strcmp(name, "deleterandom"))
-        return do_delete(w, next_random(w) % num);
-    if (!strcmp(name, "readrandom"))
-        return do_get(w, next_random(w) % num, false);
-    if (!strcmp(name, "readmissing"))
-        return do_get(w, next_random(w) % num, true);
-    return do_seek(w, next_random(w) % num, 10);
-}
-
-static void *work(void *argument)
-{
-    struct worker *w = argument;
-    const char *name = w->b->workload;
-    if (!strcmp(name, "readseq") || !strcmp(name, "readreverse")) {
-        w->status = do_scan(w, !strcmp(name, "readreverse"));
-    } else {
-        adb_batch *batch = adb_batch_new();
-        uint64_t last = w->h ? now_ns() : 0;
-        for (uint64_t i = 0; i < w->operations && w->status == ADB_OK; i++) {
-            w->status = one(w, name, i, batch);
-            if (w->h) {
-                uint64_t now = now_ns();
-                histogram_add(w->h, now - last);
-                last = now;
-            }
-        }
-        adb_batch_free(batch);
-    }
-    if (w->status != ADB_OK && !w->error[0])
-        snprintf(w->error, sizeof w->error, "%s", adb_error_message());
-    return NULL;
-}
-
-static void report(struct bench *b, uint64_t operations, double seconds,
-                   const struct histogram *h)
-{
-    double rate = (double)operations / seconds;
-    double bytes = (double)(b->c->key_size + b->c->value_size);
-    if (b->c->json) {
-        printf("{\"workload\":\"%s\",\"operations\":%" PRIu64
-               ",\"seconds\":%.6f,\"ops_per_second\":%.0f,\"found\":%" PRIu64,
-               b->workload, operations, seconds, rate, b->found);
-        if (h->total)
-            printf(",\"us\":{\"p50\":%.3f,\"p95\":%.3f,\"p99\":%.3f,"
-                   "\"p99.9\":%.3f,\"max\":%.3f}",
-                   histogram_at(h, .5), histogram_at(h, .95),
-                   histogram_at(h, .99), histogram_at(h, .999),
-                   (double)h->max / 1000);
-        puts("}");
-    } else {
-        printf("%-13s %11.0f ops/s %8.1f MB/s", b->workload, rate,
-               rate * bytes / 1e6);
-        if (h->total)
-            printf("  us: p50 %.2f p95 %.2f p99 %.2f p99.9 %.1f max %.0f",
-                   histogram_at(h, .5), histogram_at(h, .95),
-                   histogram_at(h, .99), histogram_at(h, .999),
-                   (double)h->max / 1000);
-        putchar('\n');
-    }
-    fflush(stdout);
-}
-
-static void merge_worker(struct bench *b, struct histogram *all,
-                         struct worker *w, uint64_t *operations, int *code)
-{
-    *operations += w->operations;
-    b->found += w->found;
-    for (unsigned i = 0; w->h && i < BUCKETS; i++)
-        all->count[i] += w->h->count[i];
-    if (w->h) {
-        all->total += w->h->total;
-        all->max = w->h->max > all->max ? w->h->max : all->max;
-    }
-    if (w->status != ADB_OK) {
-        fprintf(stderr, "albertdb: bench: %s: %s\n", b->workload, w->error);
-        *code = w->status == ADB_CORRUPTION ? EXIT_DAMAGED : EXIT_FAILED;
-    }
-    free(w->h);
-    free(w->key);
-    free(w->value);
-}
-
-static int run_workload(struct bench *b)
-{
-    uint64_t threads = b->c->threads, operations = 0;
-    struct worker *workers = calloc(threads, sizeof *workers);
-    pthread_t *ids = calloc(threads, sizeof *ids);
-    struct histogram *all = calloc(1, sizeof *all);
+    uint64_t threads = b->c->threads, started = 0, total = 0;
+    struct progress progress;
     int code = EXIT_OK;
-    if (!workers || !ids || !all)
-        return fail_status("bench", ADB_NO_MEMORY);
-    b->found = 0;
-    uint64_t share = b->c->num / threads;
-    if (!strcmp(b->workload, "fillbatch"))
-        share /= 100;
+    for (uint64_t i = 0; i < threads && code == EXIT_OK; i++) {
+        init_worker(b, i, what);
+        adb_status status = worker_init(&b->workers[i], !b->c->no_latency);
+        if (status != ADB_OK)
+            code = fail_status("bench", status);
+        total += what->step ? b->workers[i].steps : b->sizes.keys;
+    }
+    progress_begin(&progress, what->name, what->per_step > 1 ? "batches"
+                                                             : "operations",
+                   total);
     double began = now_seconds();
-    for (uint64_t i = 0; i < threads; i++) {
-        workers[i] = (struct worker){
-            .b = b, .index = i, .operations = share,
-            .random = 88172645463325252u + i * 7919,
-            .h = b->c->no_latency ? NULL : calloc(1, sizeof *all),
-            .key = calloc(1, b->c->key_size),
-            .value = calloc(1, b->c->value_size + 8)};
-        if (pthread_create(&ids[i], NULL, work, &workers[i]) != 0)
-            return fail_status("bench", ADB_NO_MEMORY);
+    while (started < threads && code == EXIT_OK) {
+        int failed = pthread_create(&b->threads[started], NULL, worker_run,
+                                    &b->workers[started]);
+        if (failed) {
+            fprintf(stderr, "albertdb: bench: cannot start a thread: %s\n",
+                    strerror(failed));
+            workers_stop();
+            code = EXIT_FAILED;
+        } else {
+            started++;
+        }
     }
-    for (uint64_t i = 0; i < threads; i++) {
-        pthread_join(ids[i], NULL);
-        merge_worker(b, all, &workers[i], &operations, &code);
-    }
-    double seconds = now_seconds() - began;
-    if (code == EXIT_OK)
-        report(b, operations, seconds, all);
-    free(all);
-    free(ids);
-    free(workers);
+    for (uint64_t i = 0; i < started; i++)
+        wait_for(b, b->threads[i], &progress);
+    r->seconds = now_seconds() - began;
+    progress_end(&progress);
     return code;
 }
 
-static bool known(const char *name)
+/* What the threads found goes into the result; they are taken down. */
+static int collect(struct bench *b, struct result *r)
 {
-    static const char *const names[] = {
-        "fillseq", "fillrandom", "fillbatch", "overwrite", "deleterandom",
-        "readrandom", "readmissing", "readseq", "readreverse", "seekrandom"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(name, names[i]) == 0)
-            return true;
-    return false;
+    int code = EXIT_OK;
+    for (uint64_t i = 0; i < b->c->threads; i++) {
+        struct worker *w = &b->workers[i];
+        r->keys += w->keys;
+        r->found += w->found;
+        if (w->times)
+            histogram_merge(&r->times, w->times);
+        if (w->status != ADB_OK && code == EXIT_OK) {
+            fprintf(stderr, "albertdb: bench: %s: %s\n", r->what->name,
+                    w->error);
+            code = exit_code_of(w->status);
+        }
+        worker_deinit(w);
+    }
+    return code;
 }
 
-int run_bench(struct cli *c, adb *unused)
+static int run_workload(struct bench *b, const struct workload *what)
 {
-    char list[1024], *rest = list;
+    struct result *r = calloc(1, sizeof *r);
+    if (!r)
+        return fail_errno("bench");
+    r->what = what;
+    b->begun++;
+    memset(b->workers, 0, b->c->threads * sizeof *b->workers);
+    int code = run_workers(b, what, r);
+    int collected = collect(b, r);
+    code = code == EXIT_OK ? collected : code;
+    if (code == EXIT_OK && what->writes && !workers_stopped()) {
+        double began = now_seconds();
+        adb_status status = adb_wait_idle(b->c->db, 0);
+        r->settled_seconds = now_seconds() - began;
+        if (status != ADB_OK)
+            code = fail_status("bench", status);
+    }
+    if (code == EXIT_OK && !workers_stopped())
+        code = report(b, r);
+    free(r);
+    return code;
+}
+
+/* ---- the database ------------------------------------------------------ */
+
+static int close_database(struct cli *c)
+{
+    adb *db = c->db;
+    c->db = NULL;
+    adb_status status = db ? adb_close(db) : ADB_OK;
+    return status == ADB_OK ? EXIT_OK : fail_status("bench", status);
+}
+
+static int remove_database(struct cli *c)
+{
+    int code = close_database(c);
+    adb_status status = adb_destroy(c->db_path);
+    if (status == ADB_OK || status == ADB_NOT_A_DATABASE || code != EXIT_OK)
+        return code;
+    return fail_status("bench", status);
+}
+
+/* The workload's database: as it is, or an empty one. */
+static int prepare(struct cli *c, const struct workload *what)
+{
     int code = EXIT_OK;
-    (void)unused;
-    if (c->key_size < 9 || c->num == 0 || c->threads == 0)
-        return fail_usage("bench needs --key-size 9 or more, --num and "
-                          "--threads 1 or more");
-    if (!c->use_existing) {
-        /* Never somebody's data: only what an earlier bench left. */
-        char path[4096];
-        snprintf(path, sizeof path, "%s.bench", c->db_path);
-        c->db_path = path;
-        adb_status status = adb_destroy(path);
-        if (status != ADB_OK && status != ADB_NOT_A_DATABASE)
-            return fail_status("bench", status);
-        snprintf(list, sizeof list, "%s", c->workloads);
-        struct bench b = {.c = c, .db = open_database(c, true, &code)};
-        for (char *word; b.db && code == EXIT_OK &&
-                         (word = strsep(&rest, ","));) {
-            b.workload = word;
-            code = known(word) ? run_workload(&b)
-                               : fail_usage("'%s' is no workload", word);
-            if (code == EXIT_OK && adb_wait_idle(b.db, 600000) != ADB_OK)
-                code = fail_status("bench", ADB_IO);
-        }
-        if (b.db && adb_close(b.db) != ADB_OK && code == EXIT_OK)
-            code = fail_status("bench", ADB_IO);
-        if (adb_destroy(path) != ADB_OK && code == EXIT_OK)
-            code = fail_status("bench", ADB_IO);
+    if (what->fills && c->db && !c->use_existing)
+        code = remove_database(c);
+    return code == EXIT_OK ? open_database(c) : code;
+}
+
+/* ---- the verb ---------------------------------------------------------- */
+
+static const struct workload *next_workload(const char **list)
+{
+    size_t size = strcspn(*list, ",");
+    const struct workload *what = workload_find(*list, size);
+    *list += size + ((*list)[size] == ',');
+    return what;
+}
+
+static int check_arguments(struct cli *c)
+{
+    uint64_t most = dimensions_most_keys(c->key_size);
+    if (!c->workloads)
+        c->workloads = default_workloads;
+    if (!c->durability_chosen &&
+        adb_options_set(c->options, "durability", "process") != ADB_OK)
+        return fail_status("bench", ADB_INVALID);
+    if (c->num > most)
+        return fail_usage(c, "keys of %" PRIu64 " bytes make for %" PRIu64
+                          " at most", c->key_size, most);
+    for (const char *list = c->workloads; *list;) {
+        const char *word = list;
+        if (!next_workload(&list))
+            return fail_usage(c, "'%.*s' is no workload",
+                              (int)strcspn(word, ","), word);
+    }
+    return EXIT_OK;
+}
+
+static int run_all(struct bench *b)
+{
+    int code = EXIT_OK;
+    b->workers = calloc(b->c->threads, sizeof *b->workers);
+    b->threads = calloc(b->c->threads, sizeof *b->threads);
+    if (!b->workers || !b->threads)
+        code = fail_errno("bench");
+    for (const char *list = b->c->workloads;
+         *list && code == EXIT_OK && !workers_stopped() && !out_failed();) {
+        const struct workload *what = next_workload(&list);
+        code = prepare(b->c, what);
+        if (code == EXIT_OK)
+            code = run_workload(b, what);
+    }
+    free(b->workers);
+    free(b->threads);
+    return code;
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    workers_stop();
+}
+
+/* In a directory that is new, so that nothing of anybody's is in it. */
+static int run_apart(struct bench *b)
+{
+    struct cli *c = b->c;
+    struct text path = {0};
+    text_print(&path, "%s.bench-XXXXXX", c->db_path);
+    c->db_path = text_end(&path);
+    if (!mkdtemp(path.data)) {
+        int code = fail_errno(path.data);
+        text_free(&path);
         return code;
     }
-    snprintf(list, sizeof list, "%s", c->workloads);
-    struct bench b = {.c = c, .db = open_database(c, false, &code)};
-    for (char *word;
-         b.db && code == EXIT_OK && (word = strsep(&rest, ","));) {
-        b.workload = word;
-        code = known(word) ? run_workload(&b)
-                           : fail_usage("'%s' is no workload", word);
-    }
-    if (b.db && adb_close(b.db) != ADB_OK && code == EXIT_OK)
-        code = fail_status("bench", ADB_IO);
-    return code;
+    int code = run_all(b);
+    int removed = remove_database(c);
+    (void)rmdir(path.data); /* where no database was made */
+    text_free(&path);
+    return code == EXIT_OK ? removed : code;
+}
+
+int run_bench(struct cli *c)
+{
+    struct bench b = {.c = c,
+                      .sizes = {c->num, c->key_size, c->value_size,
+                                !c->use_existing}};
+    int code = check_arguments(c);
+    if (code != EXIT_OK)
+        return code;
+    /* Also an interrupted bench removes what it made. */
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    code = c->use_existing ? run_all(&b) : run_apart(&b);
+    if (!workers_stopped() || code != EXIT_OK)
+        return code;
+    fputs("albertdb: bench: interrupted\n", stderr);
+    return EXIT_FAILED;
 }

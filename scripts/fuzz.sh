@@ -20,11 +20,9 @@ for target; do
     [ -x build/fuzz/tests/fuzz/fuzz_"$target" ] || continue
     echo "== $target, $seconds s"
     mkdir -p build/fuzz/corpus/"$target"
-    mute=0
-    [ "$target" != load ] || mute=2 # it says what it loads
     nice -n 10 build/fuzz/tests/fuzz/fuzz_"$target" \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-        -malloc_limit_mb=128 -max_len=8192 -close_fd_mask=$mute \
+        -malloc_limit_mb=128 -max_len=8192 \
         -print_final_stats=1 -artifact_prefix=build/fuzz/found/"$target"- \
         build/fuzz/corpus/"$target" "$kept"/"$target" \
         >build/fuzz/"$target".log 2>&1 || {

@@ -12,7 +12,6 @@ COLUMNS = 80
 # Files with lines that do not keep to it yet, and how many. Files only leave
 # this list, and the numbers only fall.
 KNOWN = {
-    "cli/main.c": 5,
     "include/albertdb/albertdb.h": 1,
     "src/db/compact.c": 1,
     "src/db/open.c": 1,

@@ -412,10 +412,14 @@ static void seed_load(void)
                          "\\\"y\\\" \\n\"}\n"
                          "{\"value\":{\"base64\":\"AP8=\"},\"key\":\"b\"}\r\n"
                          "\n{ \"key\" : \"\" , \"value\" : \"\" }"));
-    seed("load", "csv", 1 + 4,
+    seed("load", "csv", 1,
          slice_of_string("name,text\na,1\n\"b \"\"c\"\"\",\"two\nlines\",x\n"));
     seed("load", "csv-columns", 1 + 8,
          slice_of_string("1;x;a\r\n\"2;\";;\"b\"\n"));
+    seed("load", "csv-hex", 1 + 4,
+         slice_of_string("\"61\",00ff\n,\nC3A9,\"\"\r\n"));
+    seed("load", "json-hex", 4,
+         slice_of_string("{\"key\":\"00fF\",\"value\":\"\"}\n"));
     seed("load", "tsv", 2,
          slice_of_string("a\t1\nb\\x00\\\\\tc\\td\\n\xc3\xa9\n\t\n"));
 }
