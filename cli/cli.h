@@ -81,7 +81,8 @@ const struct verb *verb_find(const char *name);
 
 /* ---- main.c: failures, the database ---- */
 
-/* The exit code that stands for a status. */
+/* The exit code that stands for a status. ADB_NOT_FOUND of a key is not among
+   them: get says that itself. */
 int exit_code_of(adb_status status);
 /* Prints "albertdb: what: message" for the calling thread's last failure in
    the library; returns its exit code. */

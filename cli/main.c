@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,8 +19,6 @@ int exit_code_of(adb_status status)
     switch (status) {
     case ADB_OK:
         return EXIT_OK;
-    case ADB_NOT_FOUND:
-        return EXIT_NOT_FOUND;
     case ADB_CORRUPTION:
         return EXIT_DAMAGED;
     case ADB_INVALID:
@@ -95,6 +94,10 @@ int verb_run(struct cli *c)
                           v->arguments[0] ? v->arguments : "no arguments");
     code = v->run(c);
     int written = finish_output(v->name);
+    /* What keeps a database from opening says itself what to do. */
+    if (code == EXIT_DAMAGED && c->db && v->run != run_verify)
+        fprintf(stderr, "albertdb: %s: the verb verify lists all that is "
+                "damaged; restore those files from a backup\n", v->name);
     return code == EXIT_OK ? written : code;
 }
 
@@ -134,8 +137,20 @@ static int run(struct cli *c, int argc, char **argv)
     return run_and_close(c);
 }
 
+/* Where a standard file is closed, a file of the database would get its
+   number, and be printed into. What takes the place fails as a closed one: it
+   is opened the wrong way round. */
+static void hold_standard_files(void)
+{
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
+            exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_files();
     struct cli c;
     cli_init(&c);
     char **args = calloc((size_t)argc + 2, sizeof *args);

@@ -323,7 +323,8 @@ static adb_status damage(struct recovery *r, uint64_t segment,
     char *path = wal_segment_path(r->in->directory, segment);
     adb_status status = status_set(
         ADB_CORRUPTION,
-        "'%s' offset %" PRIu64 ": a log record is damaged or missing; %s",
+        "'%s' at offset %" PRIu64 ": a log record is damaged or missing (%s); "
+        "restore the directory from a backup or run 'albertdb repair'",
         path ? path : "log", offset, proof);
     mem_free(path);
     return status;
