@@ -4,8 +4,9 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench bench-build guard fuzz clean help deps test-deps format soak-kill \
-	soak-power soak-fault soak-damage
+.PHONY: all build run test install bench bench-build bench-full \
+	bench-large bench-stall bench-scaling guard fuzz clean help deps test-deps \
+	format soak-kill soak-power soak-fault soak-damage
 
 all: build
 
@@ -29,9 +30,36 @@ build:
 install: build
 	@cmake --install build/release --prefix $(PREFIX)
 
-## make bench    albertdb beside RocksDB and LMDB, ten loops (about 10 minutes)
+## make bench    albertdb beside RocksDB and LMDB, ten loops (5 to 15 minutes)
 bench: bench-build
 	@python3 bench/compare/compare.py
+
+## make bench-full  every engine and loop at 2 million keys (about 3 hours)
+bench-full: bench-build
+	@python3 bench/compare/compare.py --name bench-full --rows all \
+		--engines all --num 2000000 --memtable 64M
+
+define large
+	python3 bench/compare/compare.py --rows large --engines all \
+		--num 20000000 --rounds 3 --seconds 60 --cache 128M --memtable 64M
+endef
+
+## make bench-large  every engine at 20 million keys, in 1 GiB and page-cached
+bench-large: bench-build
+	@$(large) --name bench-large-limited --memory-limit 1G
+	@$(large) --name bench-large
+
+## make bench-stall  overwrites for SECONDS (default 600): latency and debt
+bench-stall: bench-build
+	@python3 bench/compare/compare.py --name bench-stall --rows stall \
+		--engines albertdb,rocksdb --num 2000000 --rounds 1 \
+		--memtable 64M --seconds $(or $(SECONDS),600)
+
+## make bench-scaling  1 to 20 million keys, 1 to 8 threads (about an hour)
+bench-scaling: bench-build
+	@python3 bench/compare/compare.py --name bench-scaling \
+		--rows sizes,threads --engines albertdb,rocksdb,lmdb \
+		--num 1000000 --rounds 3 --memtable 32M
 
 bench-build:
 	@sh scripts/install-deps.sh build run bench

@@ -31,48 +31,61 @@ static void check(adb_status status, const char *what)
         fatal("%s: %s: %s", what, adb_status_name(status), adb_error_message());
 }
 
-static void set(struct engine_config *config, adb_options *options,
-                const char *name, const char *value)
+static void set(adb_options *options, const char *name, const char *value)
 {
     check(adb_options_set(options, name, value), name);
-    tell(config, " %s=%s", name, value);
 }
 
-static void set_number(struct engine_config *config, adb_options *options,
-                       const char *name, uint64_t value)
+static void set_number(adb_options *options, const char *name, uint64_t value)
 {
     char text[32];
     snprintf(text, sizeof text, "%" PRIu64, value);
-    set(config, options, name, text);
+    set(options, name, text);
+}
+
+/* For trials of single options: "name=value,name=value"; may be NULL. */
+static void set_more(adb_options *options, const char *text)
+{
+    char copy[512], *rest = copy, *item;
+    snprintf(copy, sizeof copy, "%s", text ? text : "");
+    while ((item = strsep(&rest, ",")) != NULL) {
+        char *value = strchr(item, '=');
+        if (!value)
+            continue;
+        *value++ = 0;
+        set(options, item, value);
+    }
+}
+
+/* Every option there is, set here or left as it was. */
+static void tell_all(struct engine_config *config, const adb_options *options)
+{
+    adb_option_info info;
+    char value[64];
+    tell(config, "albertdb %s:", adb_version());
+    for (size_t i = 0; adb_options_describe(i, &info) == ADB_OK; i++) {
+        check(adb_options_get(options, info.name, value, sizeof value),
+              info.name);
+        tell(config, " %s=%s", info.name, value);
+    }
+    tell(config, "; checksums of blocks verified when loaded");
 }
 
 struct engine *engine_open(struct engine_config *config)
 {
     struct engine *e = need(sizeof *e);
     adb_options *o = adb_options_new();
-    tell(config, "albertdb %s:", adb_version());
     /* One number covers cache and memtables; peers have them apart and up to
        two memtables. */
-    set_number(config, o, "memory_budget",
+    set_number(o, "memory_budget",
                config->cache_bytes + 2 * config->memtable_bytes);
-    set_number(config, o, "memtable_size", config->memtable_bytes);
-    set(config, o, "durability", config->sync ? "sync" : "process");
-    set(config, o, "compression", config->compression);
-    set_number(config, o, "filter_bits", config->filter_bits);
-    set_number(config, o, "background_threads", config->background_threads);
-    /* For trials of single options: "name=value,name=value". */
-    const char *more = getenv("BENCH_ALBERTDB_OPTIONS");
-    char copy[512], *rest = copy, *item;
-    snprintf(copy, sizeof copy, "%s", more ? more : "");
-    while ((item = strsep(&rest, ",")) != NULL) {
-        char *value = strchr(item, '=');
-        if (!value)
-            continue;
-        *value++ = 0;
-        set(config, o, item, value);
-    }
-    tell(config, "; the rest as by default; checksums of blocks verified "
-                 "when loaded");
+    set_number(o, "memtable_size", config->memtable_bytes);
+    set(o, "durability", config->sync ? "sync" : "process");
+    set(o, "compression", config->compression);
+    set_number(o, "filter_bits", config->filter_bits);
+    set_number(o, "background_threads", config->background_threads);
+    set_more(o, getenv("BENCH_ALBERTDB_OPTIONS"));
+    tell_all(config, o);
     check(adb_open(config->dir, o, &e->db), "adb_open");
     adb_options_free(o);
     return e;

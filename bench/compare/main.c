@@ -10,6 +10,7 @@
  *   cache=BYTES memtable=BYTES filter_bits=N background_threads=N
  *   sync=0|1 compression=none|lz4
  *   series=SECONDS             also what happens over time, at this interval
+ *   drop_pages=0|1             nothing of it is in the page cache at first
  *   verify=0|1                 look at all of the database before (reads: that
  *                              also warms up) or after (writes)
  *
@@ -257,6 +258,8 @@ static void run_loop(struct settings *s, const struct workload *workload,
     bool filled = !workload_fills(workload);
     if (needs_zipf(workload))
         zipf_init(&zipf, s->keys, 0.99);
+    if (s->drop_pages)
+        usage_drop_pages(s->dir);
     struct run *run = need(sizeof *run);
     *run = (struct run){.engine = engine_open(&s->engine),
                         .workload = workload,

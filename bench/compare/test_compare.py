@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""The comparator as a whole, on a few keys: every row comes to a result, a run
+that was cut goes on, a failing engine is reported as failing.
+
+    test_compare.py DIRECTORY     where bench_albertdb was built
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import xml.dom.minidom
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import rows as table  # noqa: E402  (the path comes first)
+
+
+def compare(build, out, *words):
+    done = subprocess.run(
+        [sys.executable, str(HERE / "compare.py"), "--build", build, "--out",
+         str(out), "--engines", "albertdb", "--num", "3000", "--memtable",
+         "1M", "--cache", "16M", *words],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return done.returncode, done.stdout
+
+
+def expect(condition, text):
+    if not condition:
+        sys.exit(text)
+
+
+def test_every_row(build, out):
+    code, text = compare(build, out, "--rows", "all,stall,threads",
+                         "--rounds", "1", "--seconds", "1")
+    expect(code == 0, text)
+    results = json.loads((out / "results.json").read_text())["results"]
+    due = {r.name for r in table.ROWS + table.STALL + table.THREADS}
+    expect({r["row"] for r in results} == due, "rows are missing")
+    for result in results:
+        expect(result["operations"] > 0, f"{result['row']} did nothing")
+        expect("table_access=" in result["told"]
+               and "idle_compaction=" in result["told"], "options untold")
+        if "latency_ns" in result:
+            points = list(result["latency_ns"].values())
+            expect(points == sorted(points), f"{result['row']}: {points}")
+    stall = next(r for r in results if r["row"] == "stall")["series"]
+    expect(len(stall["at"]) >= 1 and len(set(map(len, stall.values()))) == 1,
+           f"series {stall}")
+    document = (out / "results.md").read_text()
+    expect(all(f"| {name} " in document for name in due), document)
+    for name in ("rates", "latency", "stall", "curves"):
+        xml.dom.minidom.parse(str(out / f"{name}.svg"))
+    expect(not (out / "db").exists(), "databases are left over")
+
+
+def test_goes_on(build, out):
+    words = ("--rows", "fillseq,readrandom,overwrite", "--rounds", "2")
+    expect(compare(build, out, *words)[0] == 0, "the first run")
+    state = out / "state.jsonl"
+    lines = state.read_text().split("\n")
+    state.write_text("\n".join(lines[:3]) + "\n" + lines[3][:40])
+    code, text = compare(build, out, *words)
+    expect(code == 0 and "going on after 2 results" in text, text)
+    expect(text.count("\nround ") == 4, text)
+    again = state.read_text().split("\n")
+    expect(again[:3] == lines[:3] and len(again) == len(lines),
+           "results were lost, or repeated")
+    expect("going on" not in compare(build, out, *words)[1],
+           "a whole run was taken for a cut one")
+
+
+def test_failure(build, out):
+    code, text = compare(build, out, "--rows", "fillseq,readrandom",
+                         "--rounds", "1", "--set", "block_size=7")
+    expect(code == 1 and text.count("FAILED") == 4, text)
+    expect("block_size" in text, text)
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="albertdb-bench-") as name:
+        where = pathlib.Path(name)
+        test_every_row(sys.argv[1], where / "every")
+        test_goes_on(sys.argv[1], where / "cut")
+        test_failure(sys.argv[1], where / "failing")
+    print("every row runs, a cut run goes on, failures are reported")
+
+
+if __name__ == "__main__":
+    main()
