@@ -232,6 +232,7 @@ static void print_run(const struct settings *s, const struct run *run,
            s->keys, s->value_size, run->threads, run->done, run->took,
            m->settle_seconds, run->puts, run->deletes, run->writes_done);
     print_latency(&run->latency);
+    printf("\"awake_max_ns\":%" PRIu64 ",", run->awake_max_ns);
     print_usage("running", &m->running);
     print_usage("settled", &m->settled);
     if (run->series) {

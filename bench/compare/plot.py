@@ -205,7 +205,8 @@ def curves(results, names, measure):
 
 
 LINES = {"p50_ns": ("p50", "#0b6e4f"), "p99_ns": ("p99", "#edae49"),
-         "max_ns": ("max", "#d1495b")}
+         "max_ns": ("max", "#d1495b"),
+         "awake_max_ns": ("max less waits for a processor", "#30638e")}
 
 
 def over_time(name, series):

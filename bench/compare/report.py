@@ -154,15 +154,18 @@ def each_round(results, names, measure):
 
 
 def latency_table(results, names):
-    head = ["row", "engine", "p50", "p95", "p99", "p99.9", "max"]
+    points = ["p50", "p95", "p99", "p99.9", "max"]
+    head = ["row", "engine", *points, "max awake"]
     lines = []
     for name in names:
         for engine in results.engines:
             line = [name, engine]
-            for point in head[2:]:
+            for point in points:
                 line.append(cell(results.median(
                     name, engine, lambda r: r["latency_ns"][point] / 1e9),
                     duration))
+            line.append(cell(results.median(
+                name, engine, lambda r: r["awake_max_ns"] / 1e9), duration))
             lines.append(line)
     return markdown(head, lines)
 
@@ -257,7 +260,8 @@ def document(results):
                     "background work is done.",
                     comparison(results, loops, cpu, lambda v: f"{v:.3g}",
                                invert=True))
-    text += section("Latency of a call (of whole scans: of 100 entries).",
+    text += section("Latency of a call (of whole scans: of 100 entries). Max "
+                    "awake: the longest, less what it waited for a processor.",
                     latency_table(results, loops))
     text += section("Memory; bytes written to each byte of the user's; bytes "
                     "on disk to each that is live.", resource_table(results))

@@ -24,9 +24,11 @@ void series_deinit(struct series *s)
     s->points = NULL;
 }
 
-bool series_add(struct series *s, uint64_t now, uint64_t took)
+bool series_add(struct series *s, uint64_t now, uint64_t took, uint64_t awake)
 {
     histogram_add(&s->now, took);
+    if (awake > s->awake_max)
+        s->awake_max = awake;
     if (now < s->next_ns || s->count == s->room)
         return false;
     s->points[s->count++] = (struct point){
@@ -35,9 +37,11 @@ bool series_add(struct series *s, uint64_t now, uint64_t took)
         .p50 = histogram_at(&s->now, 0.5),
         .p99 = histogram_at(&s->now, 0.99),
         .max = s->now.max,
+        .awake_max = s->awake_max,
         .debt_bytes = engine_debt(s->engine),
     };
     memset(&s->now, 0, sizeof s->now);
+    s->awake_max = 0;
     /* A stall may have lasted over several intervals. */
     while (s->next_ns <= now)
         s->next_ns += s->step_ns;
@@ -57,6 +61,7 @@ void series_print(const struct series *s, FILE *to)
     COLUMN("p50_ns", PRIu64, s->points[i].p50);
     COLUMN("p99_ns", PRIu64, s->points[i].p99);
     COLUMN("max_ns", PRIu64, s->points[i].max);
+    COLUMN("awake_max_ns", PRIu64, s->points[i].awake_max);
     COLUMN("debt_bytes", PRIu64, s->points[i].debt_bytes);
     fprintf(to, "]}");
 }

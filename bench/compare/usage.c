@@ -74,6 +74,23 @@ void usage_reset_peak(void)
     close(fd);
 }
 
+int usage_waits_open(void)
+{
+    return open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+/* Time on a processor, time waiting for one, times scheduled. */
+uint64_t usage_waited_ns(int fd)
+{
+    char text[96];
+    ssize_t size = pread(fd, text, sizeof text - 1, 0);
+    if (size <= 0)
+        return 0;
+    text[size] = 0;
+    char *second = strchr(text, ' ');
+    return second ? strtoull(second, NULL, 10) : 0;
+}
+
 static uint64_t sum_bytes; /* nftw passes no context */
 
 static int add_blocks(const char *path, const struct stat *s, int type,

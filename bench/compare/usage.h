@@ -21,6 +21,12 @@ uint64_t usage_peak_bytes(void);
 uint64_t usage_anonymous_bytes(void);
 void usage_reset_peak(void);
 
+/* Nanoseconds that the calling thread was ready to run and had no processor:
+   the rest of the machine's doing, not the engine's. Opened and asked by that
+   thread; where the kernel does not say, fd is -1 and the answer 0. */
+int usage_waits_open(void);
+uint64_t usage_waited_ns(int fd);
+
 /* Bytes that the files of a directory take up on the disk. */
 uint64_t usage_disk_bytes(const char *dir);
 

@@ -4,8 +4,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "series.h"
+#include "usage.h"
 
 struct worker {
     struct run *run;
@@ -13,6 +15,8 @@ struct worker {
     struct stream stream;
     struct histogram latency;
     uint64_t allowed, done, puts, deletes, until_ns, last_ns;
+    int waits_fd;
+    uint64_t waited_ns, awake_max_ns;
     char key[KEY_SIZE];
     char *value; /* owned; room for one */
 
@@ -30,12 +34,31 @@ uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* What of a call was not spent waiting for a processor. Short waits in fast
+   calls before it may be taken for waits in this one; a scheduler's turns are
+   longer than SLOW_CALL_NS. */
+static uint64_t awake(struct worker *w, uint64_t took)
+{
+    if (took < SLOW_CALL_NS)
+        return took;
+    uint64_t waited = usage_waited_ns(w->waits_fd),
+             here = waited - w->waited_ns;
+    w->waited_ns = waited;
+    return here < took ? took - here : 0;
+}
+
 /* Ends a timed call; false when the time is up. */
 static bool tick(struct worker *w)
 {
     uint64_t now = now_ns(), took = now - w->last_ns;
+    uint64_t took_awake = awake(w, took);
     histogram_add(&w->latency, took);
-    if (w->run->series && series_add(w->run->series, now, took))
+    if (took_awake > w->awake_max_ns)
+        w->awake_max_ns = took_awake;
+    bool slow = took >= SLOW_CALL_NS;
+    if (w->run->series)
+        slow |= series_add(w->run->series, now, took, took_awake);
+    if (slow)
         now = now_ns();
     w->last_ns = now;
     return now < w->until_ns;
@@ -206,12 +229,16 @@ static void worker_deinit(struct worker *w)
 static void *work(void *argument)
 {
     struct worker *w = argument;
+    w->waits_fd = usage_waits_open();
+    w->waited_ns = usage_waited_ns(w->waits_fd);
     if (w->run->workload->call == CALL_SINGLE)
         run_single(w);
     else if (w->run->workload->call == CALL_BATCH)
         run_batches(w);
     else
         run_passes(w);
+    if (w->waits_fd >= 0)
+        close(w->waits_fd);
     return NULL;
 }
 
@@ -282,6 +309,8 @@ static void gather(struct run *run, struct worker *workers)
         run->puts += w->puts;
         run->deletes += w->deletes;
         run->made[i] = w->stream.made;
+        if (w->awake_max_ns > run->awake_max_ns)
+            run->awake_max_ns = w->awake_max_ns;
         worker_deinit(w);
     }
 }

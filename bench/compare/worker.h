@@ -8,7 +8,12 @@
 #include "histogram.h"
 #include "stream.h"
 
-enum { WORKERS_MAX = 64, BATCH_MAX = 256, SCAN_CHUNK = 100 };
+enum {
+    WORKERS_MAX = 64,
+    BATCH_MAX = 256,
+    SCAN_CHUNK = 100,
+    SLOW_CALL_NS = 50000, /* from here on it is asked who was waited for */
+};
 
 struct run {
     /* in */
@@ -30,6 +35,7 @@ struct run {
     uint64_t made[WORKERS_MAX]; /* by each thread's stream */
     uint64_t puts, deletes;     /* of all threads */
     struct histogram latency;   /* ns a call; of whole scans SCAN_CHUNK steps */
+    uint64_t awake_max_ns; /* the longest call, less waits for a processor */
 };
 
 void run_workload(struct run *run);
