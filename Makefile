@@ -4,9 +4,9 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench bench-build bench-full \
-	bench-large bench-stall bench-scaling guard fuzz clean help deps test-deps \
-	format soak-kill soak-power soak-fault soak-damage
+.PHONY: all build run test install bench bench-build bench-full bench-large \
+	bench-stall bench-scaling guard fuzz clean help deps test-deps format \
+	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic
 
 all: build
 
@@ -72,33 +72,39 @@ guard: test-deps
 	@ninja -C build/release bench_guard_loops
 	@python3 bench/guard/guard.py build/release/bench/guard/bench_guard_loops
 
-## make soak-kill  kill -9 a writing process KILLS times (default 5000)
-soak-kill: test-deps
-	@cmake --preset release -G Ninja -DADB_BUILD_TESTS=ON >/dev/null
-	@ninja -C build/release test_model_kill
-	@cd build/release/tests && ADB_TEST_KILLS=$(or $(KILLS),5000) ./test_model_kill
-
 ## make fuzz     libFuzzer over all decoders, FUZZ_SECONDS each (default 600)
 fuzz: test-deps
 	@sh scripts/fuzz.sh $(or $(FUZZ_SECONDS),600)
 
 define soak
 	@cmake --preset release -G Ninja -DADB_BUILD_TESTS=ON >/dev/null
-	@ninja -C build/release test_trust_$(1)
-	@cd build/release/tests && $(2) ./test_trust_$(1)
+	@ninja -C build/release test_$(1)
+	@cd build/release/tests && $(2) ./test_$(1)
 endef
+
+## make soak-kill  kill -9 a writing process KILLS times (default 20000)
+soak-kill: test-deps
+	$(call soak,model_kill,ADB_TEST_KILLS=$(or $(KILLS),20000))
+
+## make soak-model  OPS random operations against a model (default 500000000)
+soak-model: test-deps
+	$(call soak,model_model,ADB_TEST_OPS=$(or $(OPS),500000000))
+
+## make soak-metamorphic  OPS operations under each of many sets of options
+soak-metamorphic: test-deps
+	$(call soak,model_metamorphic,ADB_TEST_OPS=$(or $(OPS),1000000))
 
 ## make soak-power  look at IMAGES disks after power cuts (default 1000000)
 soak-power: test-deps
-	$(call soak,power,ADB_TEST_IMAGES=$(or $(IMAGES),1000000))
+	$(call soak,trust_power,ADB_TEST_IMAGES=$(or $(IMAGES),1000000))
 
 ## make soak-fault  let FAULTS calls and allocations fail (default 50000)
 soak-fault: test-deps
-	$(call soak,fault,ADB_TEST_FAULTS=$(or $(FAULTS),50000))
+	$(call soak,trust_fault,ADB_TEST_FAULTS=$(or $(FAULTS),50000))
 
 ## make soak-damage  flip every bit of every file of a small database
 soak-damage: test-deps
-	$(call soak,damage,ADB_TEST_DAMAGES=0)
+	$(call soak,trust_damage,ADB_TEST_DAMAGES=0)
 
 ## make format   clang-format over all C files
 format:

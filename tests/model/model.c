@@ -1,6 +1,8 @@
 #include "model/model.h"
 
 #include "base/hash.h"
+#include "db/options.h"
+#include "model/model_env.h"
 
 static int compare_bytes(const void *a, size_t a_size, const void *b,
                          size_t b_size)
@@ -113,6 +115,17 @@ void model_delete(struct model *m, size_t key)
     set(m, key, 0);
 }
 
+/* Bytes that compress a little and differ at every multiple of eight. */
+static void fill(uint8_t *p, size_t size, uint64_t h)
+{
+    uint64_t word = h;
+    for (; size >= sizeof word; p += sizeof word, size -= sizeof word) {
+        memcpy(p, &word, sizeof word);
+        word += 0x0300000000000103u;
+    }
+    memcpy(p, &word, size);
+}
+
 size_t model_value(size_t key, uint64_t value, uint8_t *p)
 {
     uint64_t h = hash_of(key, value);
@@ -122,8 +135,7 @@ size_t model_value(size_t key, uint64_t value, uint8_t *p)
     else if (h % 64 == 1)
         size = 900 + h / 64 % 300; /* around the limit of in-place values */
     memcpy(p, &value, 8);
-    for (size_t i = 8; i < size; i++)
-        p[i] = (uint8_t)(h >> (i % 7 * 8)) ^ (uint8_t)(i * 3);
+    fill(p + 8, size - 8, h);
     return size;
 }
 
@@ -132,11 +144,11 @@ uint64_t model_identify(size_t key, adb_slice value)
     static _Thread_local uint8_t expected[MODEL_VALUE_MAX];
     uint64_t identity;
     if (value.size < 8)
-        fail_msg("a value of %zu bytes", value.size);
+        die("key %zu: a value of %zu bytes", key, value.size);
     memcpy(&identity, value.data, 8);
     size_t size = model_value(key, identity, expected);
     if (size != value.size || memcmp(expected, value.data, size) != 0)
-        fail_msg("key %zu holds bytes that were never written", key);
+        die("key %zu holds bytes that were never written", key);
     return identity;
 }
 
@@ -168,64 +180,114 @@ uint64_t model_scan(const struct model *m, adb *db)
     uint64_t hash = 0;
     adb_iter *it;
     size_t previous = MODEL_KEYS;
-    assert_ok(adb_iter_new(db, NULL, &it));
+    must(adb_iter_new(db, NULL, &it));
     for (int more = adb_iter_seek_first(it); more; more = adb_iter_next(it)) {
         size_t key = model_find(m, adb_iter_key(it));
         if (key == MODEL_KEYS)
-            fail_msg("the scan found a key that was never written");
+            die("the scan found a key that was never written");
         if (previous != MODEL_KEYS && key <= previous)
-            fail_msg("the scan is out of order at key %zu", key);
+            die("the scan is out of order at key %zu", key);
         previous = key;
         hash ^= hash_of(key, model_identify(key, adb_iter_value(it)));
     }
-    assert_ok(adb_iter_status(it));
+    must(adb_iter_status(it));
     adb_iter_free(it);
     return hash;
 }
 
-static const char *choose(struct random *r, const char *const *list, size_t n)
+void model_check_keys(const struct model *m, adb *db, struct random *r,
+                      unsigned count)
 {
-    return list[random_below(r, n)];
+    for (unsigned i = 0; i < count; i++) {
+        size_t key = random_below(r, MODEL_KEYS);
+        adb_value v = ADB_VALUE_INIT;
+        adb_status status =
+            adb_get(db, NULL, m->keys[key], m->sizes[key], &v);
+        uint64_t found = 0;
+        if (status == ADB_OK)
+            found = model_identify(key, (adb_slice){v.data, v.size});
+        else if (status != ADB_NOT_FOUND)
+            must(status);
+        if (found != m->values[key])
+            die("key %zu holds %llu instead of %llu", key,
+                (unsigned long long)found,
+                (unsigned long long)m->values[key]);
+        adb_value_release(&v);
+    }
 }
-#define CHOOSE(r, ...)                                                         \
-    choose(r, (const char *const[]){__VA_ARGS__},                              \
-           sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-const char *model_options(struct random *r, char *buffer, size_t size)
+/* ---- options ---- */
+
+enum { VALUES_MAX = 6 };
+/* Values that stand twice are chosen more often. */
+static const struct choice {
+    const char *name;
+    const char *values[VALUES_MAX];
+} choices[] = {
+    {"memory_budget", {"1M", "2M", "4M", "64M"}},
+    {"memtable_size", {"32K", "64K", "128K", "512K", "2M", "0"}},
+    {"max_memtables", {"2", "3", "4", "8"}},
+    {"block_size", {"1K", "4K", "16K", "64K"}},
+    {"compression", {"none", "lz4", "zstd"}},
+    {"compression_level", {"0", "0", "1", "5"}},
+    {"filter_bits", {"0", "1", "4", "10", "32"}},
+    {"wal_access", {"map", "write", "auto"}},
+    {"wal_segment_min", {"64K", "64K", "256K", "1M"}},
+    {"wal_segment_max", {"64K", "256K", "4M"}},
+    {"compaction", {"lazy", "lazy", "leveled", "tiered"}},
+    {"idle_compaction", {"true", "false"}},
+    {"table_size", {"64K", "128K", "1M", "0"}},
+    {"table_access", {"cache", "cache", "map"}},
+    {"background_threads", {"2", "3", "4"}},
+    {"max_open_files", {"8", "64", "0"}},
+    {"sync_interval", {"5ms", "20ms", "1s"}},
+    {"manifest_roll", {"4096", "65536", "0"}},
+};
+
+static const char *choose(const struct choice *c, struct random *r)
 {
-    snprintf(buffer, size,
-             "durability=process memory_budget=%s memtable_size=%s "
-             "max_memtables=%s block_size=%s compression=%s filter_bits=%s "
-             "wal_access=%s wal_segment_min=64K wal_segment_max=%s "
-             "compaction=%s table_size=%s table_access=%s "
-             "background_threads=%s max_open_files=%s sync_interval=%s",
-             CHOOSE(r, "1M", "2M", "4M", "64M"),
-             CHOOSE(r, "32K", "64K", "128K", "512K", "2M"),
-             CHOOSE(r, "2", "3", "4", "8"), CHOOSE(r, "1K", "4K", "16K"),
-             CHOOSE(r, "none", "lz4", "zstd"), CHOOSE(r, "0", "4", "10"),
-             CHOOSE(r, "map", "write", "auto"),
-             CHOOSE(r, "64K", "256K", "4M"),
-             CHOOSE(r, "lazy", "lazy", "leveled", "tiered"),
-             CHOOSE(r, "64K", "128K", "1M"), CHOOSE(r, "cache", "cache", "map"),
-             CHOOSE(r, "2", "3"), CHOOSE(r, "8", "64", "0"),
-             CHOOSE(r, "20ms", "1s"));
-    return buffer;
+    size_t n = 0;
+    while (n < VALUES_MAX && c->values[n])
+        n++;
+    return c->values[random_below(r, n)];
+}
+
+void model_options(struct random *r, char buffer[MODEL_OPTIONS_MAX])
+{
+    size_t used = (size_t)snprintf(buffer, MODEL_OPTIONS_MAX,
+                                   "durability=process");
+    for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++) {
+        const struct choice *c = &choices[i];
+        used += (size_t)snprintf(buffer + used, MODEL_OPTIONS_MAX - used,
+                                 " %s=%s", c->name, choose(c, r));
+    }
+}
+
+static void set_word(adb_options *o, char *word)
+{
+    char *equals = strchr(word, '=');
+    if (!equals)
+        return;
+    *equals = '\0';
+    if (strcmp(word, "manifest_roll") == 0)
+        o->manifest_roll_bytes = strtoull(equals + 1, NULL, 0);
+    else
+        must(adb_options_set(o, word, equals + 1));
 }
 
 adb *model_open(const char *path, const char *options)
 {
-    char copy[1024], *rest = copy;
+    char copy[2 * MODEL_OPTIONS_MAX], *rest = copy;
     adb *db = NULL;
     adb_options *o = adb_options_new();
     snprintf(copy, sizeof copy, "%s", options);
-    for (char *word; (word = strsep(&rest, " "));) {
-        char *equals = strchr(word, '=');
-        if (!equals)
-            continue;
-        *equals = '\0';
-        assert_ok(adb_options_set(o, word, equals + 1));
-    }
-    assert_ok(adb_open(path, o, &db));
+    for (char *word; (word = strsep(&rest, " "));)
+        set_word(o, word);
+    /* Words may be missing from a set of options that was reduced. */
+    o->values.wal_segment_min =
+        MIN_OF(o->values.wal_segment_min, o->values.wal_segment_max);
+    o->env = model_env();
+    must(adb_open(path, o, &db));
     adb_options_free(o);
     return db;
 }

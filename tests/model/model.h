@@ -8,10 +8,8 @@
 
 #include "albertdb/albertdb.h"
 #include "base/random.h"
+#include "model/child.h"
 #include "support.h"
-
-#define adb_status_name_of(status) adb_status_name(status)
-#define adb_message_of()           adb_error_message()
 
 enum { MODEL_KEYS = 3000, MODEL_VALUE_MAX = 80000 };
 
@@ -41,10 +39,16 @@ size_t model_lower(const struct model *m, adb_slice key);
 /* The hash of what a database holds, by a full scan that checks order and
    every value. */
 uint64_t model_scan(const struct model *m, adb *db);
+/* Single keys, chosen by r, have the model's values. */
+void model_check_keys(const struct model *m, adb *db, struct random *r,
+                      unsigned count);
 
-/* A random set of options; durability process unless told otherwise. The text
-   lives in buffer. */
-const char *model_options(struct random *r, char *buffer, size_t size);
+/* A random set of options, words "name=value", in every one of which nothing
+   but speed and size may differ. durability is process; a later word for the
+   same option wins. */
+enum { MODEL_OPTIONS_MAX = 1024 };
+void model_options(struct random *r, char buffer[MODEL_OPTIONS_MAX]);
+/* On model_env. Beside the options proper, manifest_roll=BYTES. */
 adb *model_open(const char *path, const char *options);
 
 #endif
