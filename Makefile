@@ -6,7 +6,8 @@ PREFIX ?= /usr/local
 
 .PHONY: all build run test install bench bench-build bench-full bench-large \
 	bench-stall bench-scaling guard fuzz clean help deps test-deps format \
-	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic
+	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic \
+	soak-threads
 
 all: build
 
@@ -93,6 +94,10 @@ soak-model: test-deps
 ## make soak-metamorphic  OPS operations under each of many sets of options
 soak-metamorphic: test-deps
 	$(call soak,model_metamorphic,ADB_TEST_OPS=$(or $(OPS),1000000))
+
+## make soak-threads  HISTORIES of threads on one database (default 20000)
+soak-threads: test-deps
+	$(call soak,model_linearizable,ADB_TEST_HISTORIES=$(or $(HISTORIES),20000))
 
 ## make soak-power  look at IMAGES disks after power cuts (default 1000000)
 soak-power: test-deps

@@ -29,12 +29,13 @@ struct shared {
 };
 
 enum { ROUND_OPERATIONS = 200000 };
-static const uint64_t strike_limit_us = 150000; /* it may never strike */
+static const uint64_t strike_limit_us = 100000; /* it may never strike */
 
 struct round {
     uint64_t seed;
     uint64_t first_value;
     const char *path, *options;
+    bool started;           /* first wait for an acknowledgement */
     uint64_t kill_after_us; /* if nothing strikes it before */
     struct strike strike;
 };
@@ -163,12 +164,21 @@ static _Noreturn void opener(const struct round *round, struct shared *s)
     _exit(0);
 }
 
+/* A busy machine may take long to get the child to work. */
+static void wait_for_start(const struct shared *s)
+{
+    for (int i = 0; i < 20000 && atomic_load(&s->acknowledged) == 0; i++)
+        usleep(100);
+}
+
 static void end_child(pid_t pid, const struct round *round, struct shared *s)
 {
     int status = 0;
     uint64_t waited_us = 0;
     if (pid < 0)
         die("fork failed");
+    if (round->started)
+        wait_for_start(s);
     if (!round->strike.number) {
         usleep((useconds_t)round->kill_after_us);
         waited_us = round->kill_after_us;
@@ -269,6 +279,7 @@ static void kill_openers(struct round *round, struct random *random,
                          struct shared *s)
 {
     struct round again = *round;
+    again.started = false;
     while (random_below(random, 3) == 0) {
         again.seed = random_next(random);
         choose_end(&again, random, 7, 6000);
@@ -291,7 +302,8 @@ static void run_round(struct random *random, struct model *m,
     strcat(options, durability);
     round.seed = random_next(random);
     round.first_value = m->next_value;
-    choose_end(&round, random, 16, random_below(random, 4) ? 60000 : 4000);
+    choose_end(&round, random, 16, random_below(random, 4) ? 30000 : 4000);
+    round.started = !round.strike.number && random_below(random, 4) != 0;
     atomic_store(&s->acknowledged, 0);
     atomic_store(&s->durable, 0);
     fflush(NULL);

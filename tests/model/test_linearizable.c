@@ -8,6 +8,7 @@
 #include "model/history.h"
 #include "model/model.h"
 #include "model/model_env.h"
+#include "model/noise.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -19,9 +20,9 @@ enum {
     WORKERS = 4,
     STEPS = 150,  /* of each worker */
     SINGLES = 3,  /* keys with a history of their own */
-    GROUP = 4,    /* keys that are written together */
+    GROUP = 12,   /* keys that are written together */
     REGISTERS = SINGLES + 1,
-    EVENTS_MAX = WORKERS * STEPS,
+    EVENTS_EACH = 3 * STEPS, /* of one worker and register, at most */
 };
 
 struct worker;
@@ -40,7 +41,7 @@ struct worker {
     struct shared *shared;
     struct random random;
     uint64_t number, values; /* identities are both: unique */
-    struct event events[REGISTERS][STEPS];
+    struct event events[REGISTERS][EVENTS_EACH];
     size_t counts[REGISTERS];
     uint64_t called;
     uint8_t value[MODEL_VALUE_MAX];
@@ -157,6 +158,18 @@ static void get_single(struct worker *w, size_t i)
     record(w, i, false, id, clock_now_ns());
 }
 
+/* Any key of the group has the group's history: two reads of different keys,
+   one after the other, see batches in one order. */
+static void get_members(struct worker *w)
+{
+    struct shared *s = w->shared;
+    for (size_t i = random_below(&w->random, GROUP); i < GROUP; i += 4) {
+        w->called = clock_now_ns();
+        uint64_t id = get(s, s->group[i], NULL);
+        record(w, SINGLES, false, id, clock_now_ns());
+    }
+}
+
 static void same(uint64_t a, uint64_t b, const char *how)
 {
     if (a != b)
@@ -247,8 +260,10 @@ static void step(struct worker *w)
     uint64_t dice = random_below(&w->random, 100);
     if (dice < 25)
         put_single(w, single);
-    else if (dice < 60)
+    else if (dice < 50)
         get_single(w, single);
+    else if (dice < 60)
+        get_members(w);
     else if (dice < 75)
         put_group(w);
     else if (dice < 85)
@@ -265,7 +280,7 @@ static void *work(void *argument)
     pthread_barrier_wait(&w->shared->start);
     for (size_t i = 0; i < STEPS; i++) {
         step(w);
-        if (random_below(&w->random, 3) == 0)
+        if (random_below(&w->random, 10) == 0)
             pause_a_little(w);
     }
     return NULL;
@@ -327,7 +342,7 @@ static void print_history(const struct event *events, size_t count)
 
 static void check_register(struct shared *s, size_t reg)
 {
-    static struct event events[EVENTS_MAX];
+    static struct event events[WORKERS * EVENTS_EACH];
     size_t count = 0;
     for (size_t i = 0; i < WORKERS; i++) {
         const struct worker *w = &s->workers[i];
@@ -397,6 +412,7 @@ static void test_histories(void **state)
         if (i % 8 == 0) {
             model_options(&r, options);
             model_env_leave_out_syncs(i % 64 != 0);
+            noise_set(i, i / 8 % 2 ? 20 : 0);
             s.db = model_open(path, options);
         }
         run_history(&s, &r, i);
@@ -405,6 +421,7 @@ static void test_histories(void **state)
     }
     printf("%llu histories of %d keys and a group, %d operations each\n",
            (unsigned long long)histories, SINGLES, WORKERS * STEPS);
+    noise_set(0, 0);
     scratch_remove(path);
     free(s.workers);
     model_deinit(&m);
