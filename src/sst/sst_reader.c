@@ -140,9 +140,10 @@ adb_status sst_reader_may_contain(struct sst_reader *r, adb_slice key,
 static void take_hit(const struct sst_reader *r, struct block_frame *b,
                      const struct sst_block_entry *e, struct sst_hit *hit)
 {
-    const uint8_t *map = r->map ? r->map->base : NULL;
-    bool mapped =
-        map && b->block.base >= map && b->block.base < map + r->map->size;
+    /* One comparison: what runs must not depend on where memory lies. */
+    bool mapped = r->map && (uintptr_t)b->block.base -
+                                    (uintptr_t)r->map->base <
+                                r->map->size;
     *hit = (struct sst_hit){
         .kind = e->kind,
         .seq = e->seq,

@@ -191,13 +191,32 @@ static uint64_t identify(struct client *c, size_t key, adb_slice value)
     return id;
 }
 
+/* The single write under way that makes this of the key, or NULL. */
+static struct history_write *under_way(struct world *w, size_t key,
+                                       uint64_t id)
+{
+    for (unsigned i = 0; i < w->plan.clients; i++) {
+        struct history_write *write = &w->clients[i].write;
+        const struct step *s = write->step;
+        if (s && !write->at && !s->batch && s->edits[0].key == key &&
+            s->edits[0].id == id)
+            return write;
+    }
+    return NULL;
+}
+
 static void check_shown(struct client *c, size_t key, uint64_t id, size_t low,
                         size_t high)
 {
-    if (!history_shows(c->world->history, key, id, low, high))
-        world_die(c->world,
-                  "key %zu showed %" PRIx64 ", which it was in no state from "
-                  "%zu to %zu", key, id, low, high);
+    struct world *w = c->world;
+    if (history_shows(w->history, key, id, low, high))
+        return;
+    struct history_write *write = under_way(w, key, id);
+    if (!write)
+        world_die(w, "key %zu showed %" PRIx64 ", which it was in no state "
+                  "from %zu to %zu", key, id, low, high);
+    if (!history_show_early(w->history, write))
+        world_die(w, "%s", history_words(w->history));
 }
 
 static void let_go(struct client *c)

@@ -21,6 +21,7 @@ struct history {
     size_t now;     /* the newest state */
     size_t durable; /* the newest state acknowledged as durable */
     uint64_t seq;   /* published */
+    struct history_write *early; /* shown, to be published next */
     char words[600];
 };
 
@@ -136,6 +137,17 @@ static void forget_after(struct history *h, size_t n)
 void history_begin(struct history *h, uint64_t seq)
 {
     h->seq = seq;
+    h->early = NULL;
+}
+
+bool history_show_early(struct history *h, struct history_write *write)
+{
+    if (h->early)
+        return wrong(h, "two writes are shown before they are published");
+    h->early = write;
+    add_state(h, write->step);
+    write->at = h->now;
+    return true;
 }
 
 bool history_observe(struct history *h, uint64_t seq,
@@ -151,15 +163,21 @@ bool history_observe(struct history *h, uint64_t seq,
         return wrong(h, "sequences %llu to %llu were published by a thread "
                      "that writes nothing", (unsigned long long)h->seq + 1,
                      (unsigned long long)seq);
-    if (running->at)
+    if (h->early && h->early != running)
+        return wrong(h, "state %zu was shown, and another one published",
+                     h->early->at);
+    if (running->at && !h->early)
         return wrong(h, "a write was published twice, as states %zu and %zu",
                      running->at, h->now + 1);
     if (count != running->step->count)
         return wrong(h, "a write of %u operations was published as %llu",
                      running->step->count, (unsigned long long)count);
     h->seq = seq;
-    add_state(h, running->step);
-    running->at = h->now;
+    if (!h->early) {
+        add_state(h, running->step);
+        running->at = h->now;
+    }
+    h->early = NULL;
     return true;
 }
 

@@ -16,6 +16,9 @@
  *     same state. As the order of writes is fixed and agrees with real time,
  *     this is strict serializability of the whole history, keys together; it
  *     is linearizability of each key, with a witness in place of a search.
+ *     (A plain get may show a single put that is under way and not published
+ *     yet: docs/decisions/009. From then on that put is the newest state, and
+ *     must be the next to be published.)
  *   - After a crash there is a state n that was not lost: at least what had
  *     been acknowledged as durable, at most what was published plus one write
  *     under way at the time. So what survives is a prefix and batches are
@@ -49,6 +52,8 @@ void history_begin(struct history *h, uint64_t seq);
    in, NULL: none. False, with words: what happened is not possible. */
 bool history_observe(struct history *h, uint64_t seq,
                      struct history_write *running);
+/* A get has shown what `write`, under way, writes to its only key. */
+bool history_show_early(struct history *h, struct history_write *write);
 /* The number of the newest state. */
 size_t history_now(const struct history *h);
 uint64_t history_value(const struct history *h, size_t key, size_t n);

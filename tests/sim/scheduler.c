@@ -293,6 +293,17 @@ static void arm_preemption(void)
     preempt_armed = true;
 }
 
+/* Where the thread is counts too: relative to this program, which may lie
+   anywhere. */
+static void note_place(const void *place)
+{
+    uint64_t offset = (uint64_t)((uintptr_t)place - (uintptr_t)scheduler_run);
+    mix(offset);
+    if (s.options->trace && s.options->trace_steps)
+        fprintf(s.options->trace, "%9" PRIu64 " %12" PRIu64 " %-12s at %p\n",
+                s.out->steps, s.now_ns - s.began_ns, s.running->name, place);
+}
+
 /* One step: time passes, somebody goes on. The caller's state is set. */
 static void step(const void *place)
 {
@@ -303,6 +314,7 @@ static void step(const void *place)
         s.options->observe(s.options->context);
     if (++s.out->steps > s.max_steps)
         give_up(SCHEDULER_ENDLESS, "no end");
+    note_place(place);
     s.now_ns += 1 + random_below(&s.random, s.strategy.step_ns);
     if (s.out->steps % 1024 == 0)
         check_watches();

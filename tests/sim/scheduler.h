@@ -38,6 +38,7 @@ struct scheduler_options {
     uint64_t preempt;
     uint64_t max_steps; /* 0: 20 million */
     FILE *trace;        /* NULL: none; borrowed */
+    bool trace_steps;   /* each step, with its place in the program */
     /* Called at each scheduling point, before the choice, on the thread that
        ran; it must not get to a scheduling point itself. May be NULL. */
     void (*observe)(void *context);

@@ -29,7 +29,8 @@ struct worker {
     pid_t pid;
     _Atomic uint64_t seed; /* the one it is at */
     _Atomic uint64_t seeds, twice, steps, switches, preemptions;
-    _Atomic uint64_t operations, changes, images, simulated_ms;
+    _Atomic uint64_t operations, changes, images, flushes, merges;
+    _Atomic uint64_t simulated_ms;
 };
 
 static uint64_t number(const char *name, uint64_t otherwise)
@@ -40,20 +41,38 @@ static uint64_t number(const char *name, uint64_t otherwise)
 
 /* ---- one seed ---- */
 
+/* Fresh memory is not what it was in another run. */
+static void run_once(uint64_t seed, int fill, FILE *trace, bool steps,
+                     struct scheduler_result *out, struct world *w)
+{
+    mallopt(M_PERTURB, fill);
+    world_run(seed, trace, steps, out, w);
+}
+
+static void die_of_difference(uint64_t seed, struct world *w)
+{
+    static struct scheduler_result results[2];
+    static const char *const names[] = {"sim-first.trace", "sim-second.trace"};
+    for (int i = 0; i < 2; i++) {
+        FILE *trace = fopen(names[i], "w");
+        run_once(seed, 0x5a + i, trace, true, &results[i], w);
+        if (trace)
+            fclose(trace);
+    }
+    die("ADB_TEST_SEED=%" PRIu64 " runs in two ways, of %" PRIu64 " and %" PRIu64
+        " steps; sim-first.trace and sim-second.trace show the difference",
+        seed, results[0].steps, results[1].steps);
+}
+
 static void run_seed(uint64_t seed, bool twice, FILE *trace, struct worker *to)
 {
     static struct world w;
     static struct scheduler_result first, second;
-    mallopt(M_PERTURB, 0x5a);
-    world_run(seed, trace, &first, &w);
+    run_once(seed, 0x5a, trace, false, &first, &w);
     if (twice) {
-        uint64_t trace_hash = first.trace_hash;
-        mallopt(M_PERTURB, 0xc3);
-        world_run(seed, NULL, &second, &w);
-        if (second.trace_hash != trace_hash)
-            die("ADB_TEST_SEED=%" PRIu64 " ran in two ways: %" PRIu64
-                " and %" PRIu64 " steps; compare two traces",
-                seed, first.steps, second.steps);
+        run_once(seed, 0xc3, NULL, false, &second, &w);
+        if (second.trace_hash != first.trace_hash)
+            die_of_difference(seed, &w);
     }
     to->seeds++;
     to->twice += twice;
@@ -63,6 +82,8 @@ static void run_seed(uint64_t seed, bool twice, FILE *trace, struct worker *to)
     to->operations += w.operations;
     to->changes += w.changes;
     to->images += w.images;
+    to->flushes += w.flushes;
+    to->merges += w.merges;
     to->simulated_ms += first.simulated_ns / 1000000;
     if (trace)
         fprintf(trace, "%s\n%s\n", first.strategy, world_describe(&w));
@@ -75,7 +96,7 @@ static void work(struct worker *self, uint64_t first, uint64_t count,
 {
     for (uint64_t i = 0; i < count; i += stride) {
         self->seed = first + i;
-        run_seed(first + i, i / stride % TWICE_EVERY == 0, NULL, self);
+        run_seed(first + i, (i / stride) % number("ADB_TEST_TWICE", TWICE_EVERY) == 0, NULL, self);
     }
     exit(0); /* the leak check looks at all of them */
 }
@@ -134,15 +155,18 @@ static void print_summary(const struct worker *workers, uint64_t jobs,
         sum.operations += workers[i].operations;
         sum.changes += workers[i].changes;
         sum.images += workers[i].images;
+        sum.flushes += workers[i].flushes;
+        sum.merges += workers[i].merges;
         sum.simulated_ms += workers[i].simulated_ms;
     }
-    printf("%" PRIu64 " seeds (%" PRIu64 " twice), %" PRIu64 " operations, %"
-           PRIu64 " crash images, %" PRIu64 " disk changes,\n%" PRIu64
+    printf("%" PRIu64 " seeds (%" PRIu64 " twice) in %.1f s: %" PRIu64
+           " operations, %" PRIu64 " flushes, %" PRIu64 " merges, %" PRIu64
+           " crash images,\n%" PRIu64 " disk changes, %" PRIu64
            " steps, %" PRIu64 " switches, %" PRIu64 " preemptions, %" PRIu64
-           " simulated seconds, in %.1f s\n",
-           sum.seeds, sum.twice, sum.operations, sum.images, sum.changes,
-           sum.steps, sum.switches, sum.preemptions, sum.simulated_ms / 1000,
-           seconds);
+           " simulated seconds\n",
+           sum.seeds, sum.twice, seconds, sum.operations, sum.flushes,
+           sum.merges, sum.images, sum.changes, sum.steps, sum.switches,
+           sum.preemptions, sum.simulated_ms / 1000);
 }
 
 static double now(void)

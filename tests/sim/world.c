@@ -2,9 +2,11 @@
 
 #include <inttypes.h>
 
+#include "base/alloc.h"
 #include "base/thread.h"
 #include "db/db_internal.h"
 #include "sim/sim_env.h"
+#include "sst/sst_reader_internal.h"
 
 #define SECONDS UINT64_C(1000000000)
 
@@ -270,6 +272,8 @@ static void close_life(struct world *w)
 
 static void end_life(struct world *w)
 {
+    w->flushes += atomic_load(&w->db->counters.flushes);
+    w->merges += atomic_load(&w->db->counters.compactions);
     if (!w->image) {
         expect_health(w);
         close_life(w);
@@ -320,10 +324,24 @@ static void run_lives(void *context)
     live(w, false);
 }
 
-void world_run(uint64_t seed, FILE *trace, struct scheduler_result *out,
-               struct world *w)
+/* What the library gives each thread of the system when it first asks: all
+   threads of a simulation are one, and the first seed in a process must run as
+   the second one does. */
+static void settle_thread(void)
+{
+    struct epoch *e = mem_aligned_alloc(64, sizeof *e);
+    epoch_init(e);
+    epoch_leave(epoch_enter(e));
+    epoch_deinit(e);
+    mem_free(e);
+    (void)sst_counter_shard();
+}
+
+void world_run(uint64_t seed, FILE *trace, bool trace_steps,
+               struct scheduler_result *out, struct world *w)
 {
     memset(w, 0, sizeof *w);
+    settle_thread();
     w->seed = seed;
     plan_make(&w->plan, seed);
     random_seed(&w->random, seed);
@@ -331,6 +349,7 @@ void world_run(uint64_t seed, FILE *trace, struct scheduler_result *out,
         .seed = seed,
         .preempt = w->plan.preempt,
         .trace = trace,
+        .trace_steps = trace_steps,
         .observe = on_point,
         .context = w,
     };

@@ -101,12 +101,12 @@ struct world {
     bool settled; /* found and compared */
 
     /* For the summary. */
-    uint64_t operations, changes, images;
+    uint64_t operations, changes, images, flushes, merges;
 };
 
 /* Runs the seed; dies of anything that is wrong. trace may be NULL. */
-void world_run(uint64_t seed, FILE *trace, struct scheduler_result *out,
-               struct world *w);
+void world_run(uint64_t seed, FILE *trace, bool trace_steps,
+               struct scheduler_result *out, struct world *w);
 /* What is known of the seed, for whoever has to look at a failure. */
 const char *world_describe(const struct world *w);
 
