@@ -307,6 +307,15 @@ adb_status db_wait_flushed(adb *db, uint64_t seq)
 
 /* ---- compaction -------------------------------------------------------- */
 
+/* Between two attempts. All of it: other threads' failures wake this one, and
+   would otherwise make it try again at once, and so on in turns. */
+static void pause_merges_unlocking(adb *db, uint64_t delay)
+{
+    uint64_t until = clock_now_ns() + delay;
+    while (!db->closing && clock_now_ns() < until)
+        condition_wait_until(&db->compaction_work, &db->lock, until);
+}
+
 static void *compaction_thread(void *argument)
 {
     adb *db = argument;
@@ -327,9 +336,7 @@ static void *compaction_thread(void *argument)
             status_save(&db->compaction_error, status);
             condition_broadcast(&db->changed);
             delay = next_retry(delay);
-            if (!db->closing)
-                condition_wait_until(&db->compaction_work, &db->lock,
-                                     clock_now_ns() + delay);
+            pause_merges_unlocking(db, delay);
             continue;
         }
         delay = 0;

@@ -4,13 +4,17 @@
  */
 #include "sim/scheduler.h"
 
+#include <errno.h>
+
 #include "base/thread.h"
 #include "trust/store.h"
 
 struct race {
     struct env *disk;
     adb *db;
+    const char *options; /* more of them; NULL: none */
     uint64_t roll_bytes;
+    uint64_t hits;
     const char *failed; /* NULL: nothing */
     char words[600];
 };
@@ -26,8 +30,12 @@ static void failed_at(struct race *race, const char *what)
 static void open_race(struct race *race)
 {
     struct adb_options o;
-    store_options(&o, "memory_budget=1M memtable_size=32K wal_segment_min=64K "
-                      "wal_segment_max=64K durability=process", race->disk);
+    char options[300];
+    snprintf(options, sizeof options,
+             "memory_budget=1M memtable_size=32K wal_segment_min=64K "
+             "wal_segment_max=64K durability=process %s",
+             race->options ? race->options : "");
+    store_options(&o, options, race->disk);
     o.manifest_roll_bytes = race->roll_bytes;
     if (adb_open(STORE_PATH, &o, &race->db) != ADB_OK)
         failed_at(race, "adb_open");
@@ -125,9 +133,52 @@ static void test_manual_compactions_beside_each_other(void **state)
     simulate(compact_twice, &race);
 }
 
+/* ---- merges that fail ---- */
+
+/* Reading tables fails, so merges do and flushes do not. */
+static void fail_merges(void *argument)
+{
+    struct race *race = argument;
+    static const struct env_fault_rule rule = {.operations = ENV_FAULT_READ,
+                                               .path_part = ".sst",
+                                               .count = UINT64_MAX,
+                                               .error = EIO};
+    struct env *disk = race->disk;
+    race->disk = env_fault_new(disk);
+    open_race(race);
+    env_fault_set(race->disk, &rule);
+    for (int i = 0; i < 6; i++)
+        if (adb_put(race->db, NULL, "key", 3, &i, sizeof i) != ADB_OK ||
+            adb_flush(race->db) != ADB_OK)
+            failed_at(race, "adb_flush");
+    clock_sleep_ns(UINT64_C(10000000000));
+    race->hits = env_fault_hits(race->disk);
+    env_fault_set(race->disk, NULL);
+    if (adb_wait_idle(race->db, 0) == ADB_OK)
+        failed_at(race, "adb_wait_idle forgot a failure");
+    clock_sleep_ns(UINT64_C(5000000000));
+    if (adb_wait_idle(race->db, 0) != ADB_OK)
+        failed_at(race, "adb_wait_idle");
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+    env_fault_free(race->disk);
+    race->disk = disk;
+    /* Each of three threads tries about ten times, on up to six tables. */
+    if (race->hits < 3 || race->hits > 600)
+        failed_at(race, "a failing merge is not tried at intervals");
+}
+
+static void test_failing_merges_pause(void **state)
+{
+    struct race race = {.options = "background_threads=4"};
+    (void)state;
+    simulate(fail_merges, &race);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_failing_merges_pause),
         cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
         cmocka_unit_test(test_manual_compactions_beside_each_other),
     };
