@@ -11,6 +11,7 @@
  *   ADB_TEST_TRACE=1 with it: print its trace
  *   ADB_TEST_SEEDS   how many seeds
  *   ADB_TEST_JOBS    over how many processes
+ *   ADB_TEST_TWICE=n run every n-th seed of a process twice
  */
 #include "sim/world.h"
 
@@ -59,9 +60,9 @@ static void die_of_difference(uint64_t seed, struct world *w)
         if (trace)
             fclose(trace);
     }
-    die("ADB_TEST_SEED=%" PRIu64 " runs in two ways, of %" PRIu64 " and %" PRIu64
-        " steps; sim-first.trace and sim-second.trace show the difference",
-        seed, results[0].steps, results[1].steps);
+    die("ADB_TEST_SEED=%" PRIu64 " runs in two ways, of %" PRIu64 " and %"
+        PRIu64 " steps; sim-first.trace and sim-second.trace show the "
+        "difference", seed, results[0].steps, results[1].steps);
 }
 
 static void run_seed(uint64_t seed, bool twice, FILE *trace, struct worker *to)
@@ -94,9 +95,10 @@ static void run_seed(uint64_t seed, bool twice, FILE *trace, struct worker *to)
 static void work(struct worker *self, uint64_t first, uint64_t count,
                  uint64_t stride)
 {
+    uint64_t every = number("ADB_TEST_TWICE", TWICE_EVERY);
     for (uint64_t i = 0; i < count; i += stride) {
         self->seed = first + i;
-        run_seed(first + i, (i / stride) % number("ADB_TEST_TWICE", TWICE_EVERY) == 0, NULL, self);
+        run_seed(first + i, i / stride % every == 0, NULL, self);
     }
     exit(0); /* the leak check looks at all of them */
 }
