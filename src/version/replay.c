@@ -11,6 +11,7 @@ void replay_deinit(struct replay *r)
         table_info_deinit(&r->tables[i].info);
     mem_free(r->tables);
     mem_free(r->slots);
+    version_edit_deinit(&r->quarantine);
     log_state_deinit(&r->logs);
     *r = (struct replay){0};
 }
@@ -85,6 +86,20 @@ static void empty_slot(struct replay *r, size_t hole)
     r->slots[hole] = 0;
 }
 
+/* The table leaves the quarantine; false: it was not there. */
+static bool take_out(struct replay *r, uint64_t number)
+{
+    struct version_edit *q = &r->quarantine;
+    for (size_t i = 0; i < q->quarantined_count; i++) {
+        if (q->quarantined[i].number != number)
+            continue;
+        quarantined_deinit(&q->quarantined[i]);
+        q->quarantined[i] = q->quarantined[--q->quarantined_count];
+        return true;
+    }
+    return false;
+}
+
 static adb_status remove_table(struct replay *r, uint64_t number)
 {
     size_t index;
@@ -93,6 +108,7 @@ static adb_status remove_table(struct replay *r, uint64_t number)
         return status;
     empty_slot(r, find_slot(r, number));
     table_info_deinit(&r->tables[index].info);
+    take_out(r, number);
     size_t last = r->count - 1;
     if (index != last) {
         r->slots[find_slot(r, r->tables[last].info.number)] = index + 1;
@@ -137,6 +153,29 @@ static adb_status move_table(struct replay *r, const struct edit_move *m)
     return status;
 }
 
+/* ---- quarantine ---------------------------------------------------------- */
+
+static adb_status quarantine_table(struct replay *r,
+                                   const struct quarantined *q)
+{
+    size_t index;
+    adb_status status = find(r, q->number, &index);
+    if (status != ADB_OK)
+        return status;
+    take_out(r, q->number);
+    return version_edit_quarantine(&r->quarantine, q);
+}
+
+static adb_status release_table(struct replay *r, uint64_t number)
+{
+    if (take_out(r, number))
+        return ADB_OK;
+    return status_set(ADB_INVALID,
+                      "the edit releases table %06" PRIu64
+                      " which is not in quarantine",
+                      number);
+}
+
 /* ---- edits --------------------------------------------------------------- */
 
 adb_status replay_apply(struct replay *r, const struct version_edit *e)
@@ -148,6 +187,10 @@ adb_status replay_apply(struct replay *r, const struct version_edit *e)
         status = move_table(r, &e->moved[i]);
     for (size_t i = 0; i < e->added_count && status == ADB_OK; i++)
         status = add_table(r, &e->added[i]);
+    for (size_t i = 0; i < e->quarantined_count && status == ADB_OK; i++)
+        status = quarantine_table(r, &e->quarantined[i]);
+    for (size_t i = 0; i < e->released_count && status == ADB_OK; i++)
+        status = release_table(r, e->released[i]);
     if (status == ADB_OK)
         status = log_state_apply(&r->logs, e);
     r->next_file = MAX_OF(r->next_file, e->next_file);
@@ -165,7 +208,11 @@ adb_status replay_version(struct replay *r, struct table_owner *owner,
     if (!empty)
         return status_set(ADB_NO_MEMORY, "no memory for a version");
     /* All tables as one edit; borrowed from r. */
-    struct version_edit all = {.added = r->tables, .added_count = r->count};
+    struct version_edit all = {
+        .added = r->tables,
+        .added_count = r->count,
+        .quarantined = r->quarantine.quarantined,
+        .quarantined_count = r->quarantine.quarantined_count};
     struct version_step step;
     adb_status status = version_build(empty, &all, owner, &step);
     if (status == ADB_OK) {

@@ -14,6 +14,7 @@ struct replay {
     size_t count, capacity;
     size_t *slots; /* owned; open addressing by number: index + 1, 0 empty */
     size_t slot_count; /* a power of two, at least twice capacity */
+    struct version_edit quarantine; /* what it says of damaged tables */
     struct log_state logs;
     uint64_t next_file, next_run; /* above all that was seen */
     uint64_t edits;

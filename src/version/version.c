@@ -147,6 +147,7 @@ void version_unref(struct version *v)
         return;
     for (size_t i = 0; i < v->run_count; i++)
         run_block_unref(v->runs[i].block);
+    quarantine_unref(v->quarantine);
     mem_free(v->runs);
     mem_free(v);
 }

@@ -54,12 +54,21 @@ struct version_run {
     struct run_block *block; /* counted */
 };
 
+/* The damaged tables of a version, shared by all versions in which they are
+   the same; ascending by number. */
+struct quarantine {
+    _Atomic uint32_t refs;
+    size_t count;
+    struct quarantined items[]; /* owned */
+};
+
 struct version {
     _Atomic uint32_t refs;
     size_t run_count;
     struct version_run *runs; /* newest first */
     uint64_t bytes, entries, tombstones;
     size_t table_count;
+    struct quarantine *quarantine; /* counted; NULL: nothing is damaged */
 };
 
 struct version *version_ref(struct version *v);
@@ -82,6 +91,14 @@ size_t version_run_lower(const struct version_run *run, adb_slice key);
    referenced (or inside the epoch, for readers of a version). */
 adb_status version_table_reader(struct version_table *t,
                                 struct sst_reader **out) ADB_MUST_CHECK;
+
+/* What is damaged of the table; NULL: nothing known. Lives as v does. */
+const struct quarantined *version_quarantined(const struct version *v,
+                                              uint64_t number);
+static inline size_t version_quarantined_count(const struct version *v)
+{
+    return v->quarantine ? v->quarantine->count : 0;
+}
 
 /* An iterator over a run's tables one after the other (opened as reached);
    keeps a reference on the version. flags: enum sst_read_flags. NULL: out of

@@ -333,11 +333,15 @@ adb_status version_build(const struct version *base,
         status = gather(&b);
     if (status == ADB_OK)
         status = make_version(&b, &next);
+    if (status == ADB_OK)
+        status = quarantine_build(base, edit, next, &next->quarantine);
     if (status == ADB_OK) {
         *out = (struct version_step){next, b.dropped, b.dropped_count};
         b.dropped = NULL;
         b.dropped_count = 0;
     }
+    if (status != ADB_OK)
+        version_unref(next);
     build_deinit(&b);
     return status;
 }

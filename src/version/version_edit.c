@@ -21,6 +21,9 @@
  *  11 segments below     number: every log segment ever made is below, but
  *                        for those that later edits create
  *  12 database           a random number that all files of a database share
+ *  20 table quarantined  number, offset, from (length, bytes),
+ *                        to (length, bytes)
+ *  21 table released     number
  *
  * Tags are never reused. Numbers 7 to 12 stand at most once and only when
  * they say something.
@@ -45,7 +48,9 @@ enum tag {
     TAG_LAST_SEQ = 9,
     TAG_SYNCED_THROUGH = 10,
     TAG_SEGMENTS_BELOW = 11,
-    TAG_DATABASE = 12
+    TAG_DATABASE = 12,
+    TAG_TABLE_QUARANTINED = 20,
+    TAG_TABLE_RELEASED = 21
 };
 
 /* Counters beyond this are damage, not use: they would wrap. */
@@ -77,6 +82,10 @@ void version_edit_deinit(struct version_edit *e)
     for (size_t i = 0; i < e->added_count; i++)
         table_info_deinit(&e->added[i].info);
     mem_free(e->added);
+    for (size_t i = 0; i < e->quarantined_count; i++)
+        quarantined_deinit(&e->quarantined[i]);
+    mem_free(e->quarantined);
+    mem_free(e->released);
     mem_free(e->removed);
     mem_free(e->moved);
     mem_free(e->segments_created);
@@ -119,6 +128,50 @@ adb_status version_edit_move_table(struct version_edit *e, uint64_t number,
     if (status == ADB_OK)
         e->moved[e->moved_count++] = (struct edit_move){number, to};
     return status;
+}
+
+void quarantined_deinit(struct quarantined *q)
+{
+    mem_free((void *)(uintptr_t)q->from.data); /* and to behind it */
+    *q = (struct quarantined){0};
+}
+
+adb_status quarantined_copy(const struct quarantined *in,
+                            struct quarantined *out)
+{
+    uint8_t *keys = mem_alloc(in->from.size + in->to.size + 1);
+    if (!keys)
+        return status_set(ADB_NO_MEMORY, "no memory for two keys");
+    if (in->from.size)
+        memcpy(keys, in->from.data, in->from.size);
+    if (in->to.size)
+        memcpy(keys + in->from.size, in->to.data, in->to.size);
+    *out = (struct quarantined){in->number, in->offset,
+                                slice_of(keys, in->from.size),
+                                slice_of(keys + in->from.size, in->to.size)};
+    return ADB_OK;
+}
+
+adb_status version_edit_quarantine(struct version_edit *e,
+                                   const struct quarantined *q)
+{
+    adb_status status = ROOM(e->quarantined, e->quarantined_count);
+    if (status == ADB_OK)
+        status = quarantined_copy(q, &e->quarantined[e->quarantined_count]);
+    if (status == ADB_OK)
+        e->quarantined_count++;
+    return status;
+}
+
+adb_status version_edit_release(struct version_edit *e, uint64_t number)
+{
+    return add_number(&e->released, &e->released_count, number);
+}
+
+bool version_edit_changes_tables(const struct version_edit *e)
+{
+    return e->added_count || e->removed_count || e->moved_count ||
+           e->quarantined_count || e->released_count;
 }
 
 adb_status version_edit_create_segment(struct version_edit *e, uint64_t number)
@@ -199,6 +252,27 @@ static adb_status put_end(struct buffer *out, const struct wal_end *end)
     return put_field(out, TAG_SEGMENT_END, bytes, (size_t)(p + 8 - bytes));
 }
 
+static adb_status put_quarantined(struct buffer *out,
+                                  const struct quarantined *q)
+{
+    uint8_t head[2 * VARINT_MAX], *p = head;
+    p = put_varint(p, q->number);
+    p = put_varint(p, q->offset);
+    size_t head_size = (size_t)(p - head);
+    size_t size = head_size + varint_size(q->from.size) + q->from.size +
+                  varint_size(q->to.size) + q->to.size;
+    adb_status status = buffer_append_varint(out, TAG_TABLE_QUARANTINED);
+    if (status == ADB_OK)
+        status = buffer_append_varint(out, size);
+    if (status == ADB_OK)
+        status = buffer_append(out, head, head_size);
+    if (status == ADB_OK)
+        status = buffer_append_slice(out, q->from);
+    if (status == ADB_OK)
+        status = buffer_append_slice(out, q->to);
+    return status;
+}
+
 static adb_status put_tables(struct buffer *out, const struct version_edit *e)
 {
     adb_status status = ADB_OK;
@@ -212,6 +286,10 @@ static adb_status put_tables(struct buffer *out, const struct version_edit *e)
     }
     for (size_t i = 0; i < e->added_count && status == ADB_OK; i++)
         status = put_table(out, &e->added[i]);
+    for (size_t i = 0; i < e->quarantined_count && status == ADB_OK; i++)
+        status = put_quarantined(out, &e->quarantined[i]);
+    for (size_t i = 0; i < e->released_count && status == ADB_OK; i++)
+        status = put_numbers(out, TAG_TABLE_RELEASED, &e->released[i], 1);
     return status;
 }
 
@@ -367,6 +445,19 @@ static adb_status take_move(struct cursor *c, struct version_edit *e)
                                    (struct table_place){(uint32_t)level, run});
 }
 
+static adb_status take_quarantined(struct cursor *c, struct version_edit *e)
+{
+    struct quarantined q = {.number = take(c)};
+    q.offset = take(c);
+    q.from = take_slice(c);
+    q.to = take_slice(c);
+    if (!c->at)
+        return ADB_OK; /* the caller reports it */
+    if (q.from.size > ADB_MAX_KEY_SIZE || q.to.size > ADB_MAX_KEY_SIZE)
+        return malformed(TAG_TABLE_QUARANTINED, "has an impossible key range");
+    return version_edit_quarantine(e, &q);
+}
+
 static adb_status take_end(struct cursor *c, struct version_edit *e)
 {
     struct wal_end end = {.segment = take(c)};
@@ -422,6 +513,10 @@ static adb_status take_field(uint64_t tag, struct cursor *c,
         return take_once(c, tag, &e->segments_below);
     case TAG_DATABASE:
         return take_once(c, tag, &e->database);
+    case TAG_TABLE_QUARANTINED:
+        return take_quarantined(c, e);
+    case TAG_TABLE_RELEASED:
+        return version_edit_release(e, take(c));
     default:
         return status_set(ADB_UNSUPPORTED,
                           "version edit with the unknown field %" PRIu64

@@ -8,8 +8,8 @@
  * Unknown tags are ADB_UNSUPPORTED: nothing unknown is ignored. The tags stand
  * in version_edit.c, how records hold edits in manifest.h.
  *
- * The parts of one edit apply in this order: tables removed, moved, added;
- * segments created, ended, removed.
+ * The parts of one edit apply in this order: tables removed, moved, added, put
+ * into quarantine, released from it; segments created, ended, removed.
  */
 #ifndef VERSION_VERSION_EDIT_H
 #define VERSION_VERSION_EDIT_H
@@ -30,6 +30,10 @@ struct table_place {
 /* Deeper levels are never written. */
 enum { TABLE_MAX_LEVEL = 63 };
 
+/* Where runs of a new database begin to be numbered: smaller numbers are left
+   for what is set aside below all of them (compaction/picker.h). */
+#define TABLE_FIRST_RUN (UINT64_C(1) << 40)
+
 struct edit_table {
     struct table_place place;
     struct table_info info; /* owned */
@@ -40,6 +44,13 @@ struct edit_move {
     struct table_place to;
 };
 
+/* A damaged table that compaction must leave alone. */
+struct quarantined {
+    uint64_t number;    /* of the table */
+    uint64_t offset;    /* of the first damaged piece in its file */
+    adb_slice from, to; /* keys that piece may touch; owned */
+};
+
 struct version_edit {
     struct edit_table *added; /* owned */
     size_t added_count;
@@ -48,6 +59,11 @@ struct version_edit {
     /* Tables that change place without being rewritten. */
     struct edit_move *moved; /* owned */
     size_t moved_count;
+
+    struct quarantined *quarantined; /* owned */
+    size_t quarantined_count;
+    uint64_t *released; /* owned: tables that leave the quarantine */
+    size_t released_count;
 
     uint64_t *segments_created; /* owned */
     size_t segments_created_count;
@@ -74,12 +90,25 @@ adb_status version_edit_remove_table(struct version_edit *e,
                                      uint64_t number) ADB_MUST_CHECK;
 adb_status version_edit_move_table(struct version_edit *e, uint64_t number,
                                    struct table_place to) ADB_MUST_CHECK;
+/* q's keys are copied. A table in quarantine may be put there again. */
+adb_status version_edit_quarantine(struct version_edit *e,
+                                   const struct quarantined *q) ADB_MUST_CHECK;
+adb_status version_edit_release(struct version_edit *e,
+                                uint64_t number) ADB_MUST_CHECK;
 adb_status version_edit_create_segment(struct version_edit *e,
                                        uint64_t number) ADB_MUST_CHECK;
 adb_status version_edit_remove_segment(struct version_edit *e,
                                        uint64_t number) ADB_MUST_CHECK;
 adb_status version_edit_end_segment(struct version_edit *e,
                                     const struct wal_end *end) ADB_MUST_CHECK;
+
+/* Does the edit change which tables there are, where, or how they count? */
+bool version_edit_changes_tables(const struct version_edit *e);
+
+void quarantined_deinit(struct quarantined *q);
+/* out is written on ADB_OK only. */
+adb_status quarantined_copy(const struct quarantined *in,
+                            struct quarantined *out) ADB_MUST_CHECK;
 
 /* Appends to out, which stays as it was on failure. */
 adb_status version_edit_encode(const struct version_edit *e,

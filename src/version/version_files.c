@@ -89,7 +89,7 @@ static bool names_something(const struct record *r)
     if (!get_slice(p, p + r->payload.size, &bytes))
         return true;
     bool something = version_edit_decode(bytes, &e) != ADB_OK ||
-                     e.added_count || e.removed_count || e.moved_count ||
+                     version_edit_changes_tables(&e) ||
                      e.segments_created_count || e.segment_ends_count ||
                      e.last_seq || e.synced_through.segment;
     version_edit_deinit(&e);

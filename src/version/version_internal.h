@@ -16,6 +16,17 @@ uint64_t *run_block_heads(struct run_block *b);
 struct run_block *run_block_ref(struct run_block *b);
 void run_block_unref(struct run_block *b);
 
+/* ---- quarantine.c ---- */
+
+void quarantine_unref(struct quarantine *q); /* NULL is fine */
+/* What base's becomes by the edit in v, whose tables are those of the edit
+   applied; *out NULL: nothing is left. ADB_INVALID: the edit speaks of tables
+   that are not there. */
+adb_status quarantine_build(const struct version *base,
+                            const struct version_edit *edit,
+                            const struct version *v,
+                            struct quarantine **out) ADB_MUST_CHECK;
+
 /* What every version must hold whatever the compaction policy: order inside
    and of runs. */
 adb_status version_check_run(const struct version_run *run) ADB_MUST_CHECK;

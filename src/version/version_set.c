@@ -44,8 +44,7 @@ static adb_status draft_apply(struct draft *d, const struct version_edit *e,
                               struct table_owner *owner)
 {
     adb_status status = log_state_apply(&d->logs, e);
-    if (status != ADB_OK ||
-        !(e->added_count + e->removed_count + e->moved_count))
+    if (status != ADB_OK || !version_edit_changes_tables(e))
         return status;
     struct version_step *step = &d->steps[d->step_count];
     status = version_build(d->version, e, owner, step);
@@ -152,6 +151,17 @@ static adb_status write_tables(struct manifest_writer *w,
     return manifest_writer_append(w, RECORD_EDIT, &edit, 1);
 }
 
+static adb_status write_quarantine(struct manifest_writer *w,
+                                   const struct version *v)
+{
+    if (!v->quarantine)
+        return ADB_OK;
+    struct version_edit e = {.quarantined = v->quarantine->items, /* borrowed */
+                             .quarantined_count = v->quarantine->count};
+    const struct version_edit *edit = &e;
+    return manifest_writer_append(w, RECORD_EDIT, &edit, 1);
+}
+
 static adb_status write_snapshot(struct manifest_writer *w,
                                  struct version_set *s, const struct draft *d)
 {
@@ -166,7 +176,7 @@ static adb_status write_snapshot(struct manifest_writer *w,
             status = write_tables(w, run, &first, room);
     }
     mem_free(room);
-    return status;
+    return status == ADB_OK ? write_quarantine(w, d->version) : status;
 }
 
 /* Removes what nothing points to any more; a leftover is for the sweep. */
@@ -496,6 +506,7 @@ adb_status version_set_create(const struct version_set_options *options,
     adb_status status = set_new(options, &s);
     if (status != ADB_OK)
         return status;
+    raise_to(&s->next_run, options->first_run);
     status = version_set_skip_used_numbers(s);
     if (status == ADB_OK)
         status = name_database(s);

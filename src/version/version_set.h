@@ -27,6 +27,7 @@ struct version_set_options {
     struct env *env;
     const char *directory; /* borrowed */
     const struct sst_context *tables;
+    uint64_t first_run; /* of a new database; 0: 1 */
     uint64_t manifest_roll_bytes; /* a larger manifest is replaced by a new
                                      one when most of it is history */
     /* Called under the set's mutex after an edit is durable, with the new

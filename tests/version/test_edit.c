@@ -19,6 +19,14 @@ static void random_edit(struct random *r, struct version_edit *e)
             e, random_next(r),
             (struct table_place){(uint32_t)random_below(r, 10),
                                  random_below(r, 1000)}));
+    for (uint64_t i = random_below(r, 6); i > 0; i--) {
+        snprintf(low, sizeof low, "%0*" PRIu64, (int)random_below(r, 40) + 1,
+                 random_below(r, 10));
+        snprintf(high, sizeof high, "%s", random_below(r, 4) ? low : "");
+        add_quarantined(e, random_next(r), random_next(r), high, low);
+    }
+    for (uint64_t i = random_below(r, 6); i > 0; i--)
+        assert_ok(version_edit_release(e, random_next(r)));
     for (uint64_t i = random_below(r, 6); i > 0; i--)
         assert_ok(version_edit_create_segment(e, random_next(r)));
     for (uint64_t i = random_below(r, 6); i > 0; i--)
@@ -76,6 +84,17 @@ static void expect_same(const struct version_edit *a,
         assert_int_equal(a->moved[i].to.level, b->moved[i].to.level);
         assert_int_equal(a->moved[i].to.run, b->moved[i].to.run);
     }
+    assert_int_equal(a->quarantined_count, b->quarantined_count);
+    for (size_t i = 0; i < a->quarantined_count; i++) {
+        const struct quarantined *x = &a->quarantined[i];
+        const struct quarantined *y = &b->quarantined[i];
+        assert_int_equal(x->number, y->number);
+        assert_int_equal(x->offset, y->offset);
+        assert_true(slice_equal(x->from, y->from));
+        assert_true(slice_equal(x->to, y->to));
+    }
+    expect_numbers(a->released, a->released_count, b->released,
+                   b->released_count);
     expect_numbers(a->segments_created, a->segments_created_count,
                    b->segments_created, b->segments_created_count);
     expect_numbers(a->segments_removed, a->segments_removed_count,
@@ -126,7 +145,11 @@ static void test_golden(void **state)
         "\x01\x1e\x02\x09\x07\x2f\x03\x01\x0a\xe8\x07\x84\x07\xe7\x07"
         "\x95\x9a\xef\x3a\x1b\x02\x00\x00\x00\x00\x00\x00\x01"
         "a\x02"
-        "bc"           /* added 7, level 2 run 9 */
+        "bc" /* added 7, level 2 run 9 */
+        "\x14\x09\x07\xac\x02\x01"
+        "b\x03"
+        "bbb"          /* 7 is damaged at 300, keys b to bbb */
+        "\x15\x01\x08" /* 8 is released */
         "\x04\x01\x0b" /* segment 11 created */
         "\x06\x0c\x0a\xac\x02\x4d\x88\x77\x66\x55\x44\x33\x22\x11"
         "\x05\x01\x09"                         /* segment 9 removed */
@@ -137,6 +160,8 @@ static void test_golden(void **state)
     add_invented(&e, 7, 2, 9, "a", "bc");
     assert_ok(version_edit_remove_table(&e, 5));
     assert_ok(version_edit_move_table(&e, 6, (struct table_place){1, 256}));
+    add_quarantined(&e, 7, 300, "b", "bbb");
+    assert_ok(version_edit_release(&e, 8));
     assert_ok(version_edit_create_segment(&e, 11));
     assert_ok(version_edit_remove_segment(&e, 9));
     struct wal_end end = {10, 300, UINT64_C(0x1122334455667788), 77};
@@ -184,6 +209,8 @@ static void test_malformed(void **state)
     assert_int_equal(DECODE("\x03\x03\x01\x3f\x01"), ADB_OK);
     assert_int_equal(DECODE("\x07\x01\x05\x07\x01\x06"), ADB_CORRUPTION);
     assert_int_equal(DECODE("\x07\x01\x00"), ADB_CORRUPTION);
+    assert_int_equal(DECODE("\x14\x02\x01\x00"), ADB_CORRUPTION); /* keys */
+    assert_int_equal(DECODE("\x14\x04\x01\x00\x00\x00"), ADB_OK);
     assert_int_equal(DECODE("\x0d\x01\x00"), ADB_UNSUPPORTED);
     assert_int_equal(DECODE("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"),
                      ADB_UNSUPPORTED);
@@ -227,7 +254,7 @@ static void test_out_of_memory(void **state)
     random_seed(&r, 7);
     struct version_edit e = {0};
     struct buffer bytes = {0};
-    while (!e.added_count || !e.moved_count)
+    while (!e.added_count || !e.moved_count || !e.quarantined_count)
         random_edit(&r, &e);
     assert_ok(version_edit_encode(&e, &bytes));
     for (int k = 0;; k++) {

@@ -91,6 +91,21 @@ static void move_step(struct life *l, struct version_edit *e)
     version_unref(v);
 }
 
+/* The oldest table is damaged, or is not any more. */
+static void quarantine_step(struct life *l, struct version_edit *e)
+{
+    struct version *v = version_set_current(l->set);
+    if (v->run_count) {
+        const struct version_run *oldest = &v->runs[v->run_count - 1];
+        uint64_t number = oldest->tables[0]->info.number;
+        if (version_quarantined(v, number))
+            assert_ok(version_edit_release(e, number));
+        else
+            add_quarantined(e, number, l->seq, "b", "c");
+    }
+    version_unref(v);
+}
+
 static void remove_obsolete(struct life *l)
 {
     uint64_t numbers[8];
@@ -115,6 +130,8 @@ static void step(struct life *l, unsigned i)
         move_step(l, &first);
     else
         flush_step(l, &first);
+    if (i % 5 == 0 || i % 5 == 1)
+        quarantine_step(l, &first);
     if (i % 7 == 2)
         flush_step(l, &second);
     assert_ok(version_set_apply(l->set, edits, i % 7 == 2 ? 2 : 1));

@@ -181,6 +181,58 @@ static void test_misfits(void **state)
     bench_deinit(&b);
 }
 
+static void expect_text(const struct bench *b, const char *expected)
+{
+    struct buffer text = {0};
+    describe_version(b->version, &text);
+    assert_ok(buffer_append(&text, "", 1));
+    assert_string_equal((char *)text.data, expected);
+    buffer_deinit(&text);
+}
+
+static void test_quarantine(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct version_edit e = {0};
+    bench_init(&b);
+    add_invented(&e, 1, 1, 5, "b", "k");
+    add_invented(&e, 2, 1, 5, "m", "z");
+    add_quarantined(&e, 2, 70, "n", "o");
+    assert_ok(bench_apply(&b, &e));
+    add_quarantined(&e, 1, 8, "b", "c");
+    assert_ok(bench_apply(&b, &e));
+    struct version *old = version_ref(b.version);
+    assert_int_equal(version_quarantined_count(old), 2);
+    assert_int_equal(version_quarantined(old, 2)->offset, 70);
+    assert_null(version_quarantined(old, 3));
+
+    /* It goes where the table goes; what is said last holds. */
+    assert_ok(version_edit_move_table(&e, 1, (struct table_place){2, 4}));
+    add_quarantined(&e, 1, 9, "e", "f");
+    assert_ok(bench_apply(&b, &e));
+    expect_text(&b, "L1 R5: 2[m-z]\nL2 R4: 1[b-k]\n"
+                    "damaged 1 at 9 [e-f]\ndamaged 2 at 70 [n-o]\n");
+    /* It ends with the table, or when that is said. */
+    assert_ok(version_edit_remove_table(&e, 2));
+    assert_ok(bench_apply(&b, &e));
+    assert_ok(version_edit_release(&e, 1));
+    assert_ok(bench_apply(&b, &e));
+    expect_text(&b, "L2 R4: 1[b-k]\n");
+    assert_null(b.version->quarantine);
+    assert_int_equal(version_quarantined(old, 1)->offset, 8);
+    version_unref(old);
+
+    add_quarantined(&e, 2, 1, "", ""); /* not there any more */
+    expect_misfit(&b, &e);
+    assert_ok(version_edit_release(&e, 1)); /* not in quarantine */
+    expect_misfit(&b, &e);
+    assert_ok(version_edit_remove_table(&e, 1));
+    add_quarantined(&e, 1, 1, "", "");
+    expect_misfit(&b, &e);
+    bench_deinit(&b);
+}
+
 static void test_check(void **state)
 {
     (void)state;
@@ -213,6 +265,7 @@ int main(void)
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_misfits),
+        cmocka_unit_test(test_quarantine),
         cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,23 @@ static inline void describe_version(const struct version *v, struct buffer *b)
         }
         assert_ok(buffer_printf(b, "\n"));
     }
+    for (size_t i = 0; i < version_quarantined_count(v); i++) {
+        const struct quarantined *q = &v->quarantine->items[i];
+        assert_ok(buffer_printf(b, "damaged %" PRIu64 " at %" PRIu64
+                                   " [%.*s-%.*s]\n",
+                                q->number, q->offset, (int)q->from.size,
+                                (const char *)q->from.data, (int)q->to.size,
+                                (const char *)q->to.data));
+    }
+}
+
+static inline void add_quarantined(struct version_edit *e, uint64_t number,
+                                   uint64_t offset, const char *from,
+                                   const char *to)
+{
+    struct quarantined q = {number, offset, slice_of_string(from),
+                            slice_of_string(to)};
+    assert_ok(version_edit_quarantine(e, &q));
 }
 
 /* Free with mem_free. */
