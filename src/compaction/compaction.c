@@ -106,18 +106,36 @@ static adb_status enter_merge(const struct compaction_job *job,
     return status;
 }
 
+/* Where a source's tables go; called from the oldest source on. *older: how
+   many runs were made of older ones so far. */
+static struct table_place moved_place(const struct compaction_job *job,
+                                      size_t source, uint64_t *older)
+{
+    const struct picker_plan *plan = job->plan;
+    struct table_place to = {plan->output_level, plan->output_run};
+    size_t run = plan->sources[source].run_index;
+    if (plan->keep_runs)
+        to.run = job->version->runs[run].run;
+    if (plan->new_runs) {
+        if (source + 1 < plan->source_count &&
+            plan->sources[source + 1].run_index != run)
+            ++*older;
+        to.run += *older;
+    }
+    return to;
+}
+
 static adb_status enter_moves(const struct compaction_job *job,
                               struct version_edit *edit)
 {
     const struct picker_plan *plan = job->plan;
     struct edit_mark mark = edit_mark(edit);
     adb_status status = ADB_OK;
-    for (size_t s = 0; status == ADB_OK && s < plan->source_count; s++) {
+    uint64_t older = 0;
+    for (size_t s = plan->source_count; status == ADB_OK && s-- > 0;) {
         const struct picker_source *source = &plan->sources[s];
         const struct version_run *run = source_run(job, source);
-        struct table_place to = {plan->output_level, plan->keep_runs
-                                                         ? run->run
-                                                         : plan->output_run};
+        struct table_place to = moved_place(job, s, &older);
         for (size_t i = 0; status == ADB_OK && i < source->count; i++)
             status = version_edit_move_table(
                 edit, run->tables[source->first + i]->info.number, to);

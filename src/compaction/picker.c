@@ -345,10 +345,13 @@ __attribute__((unused)) static bool plan_check(const struct picker_input *input,
         const struct picker_run *run = &input->runs[from->run_index];
         if (!from->count || from->first + from->count > run->count)
             return false;
-        if (i && from[-1].run_index >= from->run_index)
+        if (i && from[-1].run_index >= from->run_index &&
+            !(plan->new_runs && from[-1].run_index == from->run_index &&
+              from[-1].first + from[-1].count < from->first))
             return false;
         for (size_t j = 0; j < from->count; j++) {
-            if (run->tables[from->first + j].busy)
+            const struct picker_table *t = &run->tables[from->first + j];
+            if (t->busy || (t->quarantined && plan->kind == PICKER_MERGE))
                 return false;
         }
     }
@@ -381,7 +384,10 @@ adb_status picker_pick(const struct picker_input *input,
 
     *plan = (struct picker_plan){.kind = PICKER_NONE};
     shape_init(&s, input);
-    adb_status status = pick_misplaced(&s, plan);
+    adb_status status = pick_aside(&s, plan);
+    if (planned(plan, status) || plan->blocked)
+        return finish(input, status, plan);
+    status = pick_misplaced(&s, plan);
     if (!planned(plan, status))
         status = input->options.policy == PICKER_LEVELED
                      ? pick_leveled(&s, plan)
@@ -439,7 +445,9 @@ adb_status picker_pick_range(const struct picker_input *input, adb_slice from,
 
     *plan = (struct picker_plan){.kind = PICKER_NONE};
     shape_init(&s, input);
-    adb_status status = pick_misplaced(&s, plan);
+    adb_status status = pick_aside(&s, plan);
+    if (!planned(plan, status) && !plan->blocked)
+        status = pick_misplaced(&s, plan);
     if (!planned(plan, status) && !plan->blocked)
         status = pick_range(&s, from, to, plan);
     return finish(input, status, plan);
@@ -493,7 +501,7 @@ void picker_debt(const struct picker_input *input, struct picker_debt *debt)
 
     shape_init(&s, input);
     *debt = (struct picker_debt){.bytes = due_bytes(&s)};
-    for (size_t i = 0; i < input->run_count; i++)
+    for (size_t i = 0; i < s.input->run_count; i++)
         debt->runs += input->runs[i].count > 0;
     /* While one group merges, as many runs again may gather. */
     for (unsigned i = 0; i < SHAPE_TIERS; i++) {

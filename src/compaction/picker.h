@@ -12,6 +12,20 @@
  * into one run of the next even level; PICKER_BOTTOM_LEVEL is the bottom.
  * All tables of a run stand at one level.
  *
+ * Damage. A quarantined table cannot be merged, so nothing newer of its keys
+ * may pass below it. It is set aside, with the older tables that overlap it and
+ * those that overlap them: moved to PICKER_ASIDE_LEVEL, below the bottom, into
+ * runs whose numbers are smaller than all others.
+ *
+ *     level  2   [---][--Q--][---]             [---]     [---]
+ *     level 16   [-a-][-b-][-c-][-d-]   =>     [-a-]        [-d-]
+ *     level 17                                      [--Q--]
+ *                                                   [-b-][-c-]
+ *
+ * So ages stay true, and all else goes on as if what is set aside were not
+ * there, but that tombstones above it stay. Once released it returns: the runs
+ * at that level which are newer than every quarantined table join the bottom.
+ *
  * Run numbers: a merge joins (or becomes) its OLDEST run: output_run is that
  * run's number, so no new number is ever needed but for flushes. A plan holds
  * every table between the ages of its newest and its oldest run that overlaps
@@ -32,6 +46,7 @@ struct picker_table {
     uint64_t entries, tombstones;
     adb_slice smallest, largest; /* user keys; borrowed */
     bool busy; /* input of a running compaction */
+    bool quarantined; /* damaged: never an input of a merge */
 };
 struct picker_run { /* newest first in the input */
     uint32_t level;
@@ -40,7 +55,7 @@ struct picker_run { /* newest first in the input */
     size_t count;
 };
 
-enum { PICKER_BOTTOM_LEVEL = 16 };
+enum { PICKER_BOTTOM_LEVEL = 16, PICKER_ASIDE_LEVEL = 17 };
 
 enum picker_policy { PICKER_LAZY, PICKER_LEVELED, PICKER_TIERED };
 
@@ -78,6 +93,10 @@ struct picker_plan {
                             0 with keep_runs */
     bool keep_runs;      /* MOVE of whole runs to output_level: every table
                             keeps the number of its run */
+    bool new_runs;       /* MOVE: what comes from one run makes a run of its
+                            own at output_level; the oldest is output_run, each
+                            newer one's number is larger by one. A run may be
+                            several sources here */
     bool output_bottom;  /* no older version of these keys lies outside the
                             plan: tombstones may go, subject to snapshots */
     uint64_t input_bytes;
@@ -106,7 +125,8 @@ adb_status picker_pick_range(const struct picker_input *input, adb_slice from,
 /* How far compaction is behind, for back-pressure. */
 struct picker_debt {
     uint64_t bytes;  /* input bytes of all merges that are due */
-    unsigned runs;   /* sorted runs a point read may have to visit */
+    unsigned runs;   /* sorted runs a point read may have to visit, without
+                        those set aside: slower writers do not mend them */
     double score;    /* most urgent plan; <= 1.0 no debt */
 };
 void picker_debt(const struct picker_input *input, struct picker_debt *debt);

@@ -1,6 +1,7 @@
 /*
  * What the picker's files share: the input summed up by level (shape), the
- * sweep that cuts a merge of runs into slices, and the makers of plans.
+ * sweep that cuts a merge of runs into slices, and the makers of plans. What is
+ * set aside is out of sight but where it is asked for older versions.
  * Inside compaction/picker*.c only.
  */
 #ifndef COMPACTION_PICKER_INTERNAL_H
@@ -26,7 +27,9 @@ struct shape_level {
 };
 
 struct shape {
-    const struct picker_input *input;
+    const struct picker_input *input; /* without what is set aside: &top */
+    struct picker_input top;
+    size_t all_runs; /* also those, behind the others in input->runs */
     struct shape_level levels[SHAPE_LEVELS];
     uint64_t bytes;
     /* A run stands above a newer one and must be moved down (never made by
@@ -43,6 +46,12 @@ void shape_init(struct shape *s, const struct picker_input *input);
 static inline const struct shape_level *shape_bottom(const struct shape *s)
 {
     return &s->levels[PICKER_BOTTOM_LEVEL];
+}
+
+/* May the table be no input now? */
+static inline bool table_blocked(const struct picker_table *t)
+{
+    return t->busy || t->quarantined;
 }
 
 uint64_t shape_run_bytes(const struct picker_run *run);
@@ -85,6 +94,18 @@ adb_status plan_relabel(const struct shape *s, struct merge_group group,
 
 /* An input limit for slices of a group: a sixteenth of it within reason. */
 uint64_t slice_limit(const struct shape *s, struct merge_group group);
+
+/* The run's tables that overlap [low, high]: *count of them from the index
+   returned on. */
+size_t run_overlap(const struct picker_run *run, adb_slice low, adb_slice high,
+                   size_t *count);
+
+/* ---- picker_aside.c ---- */
+
+/* Sets aside what is damaged, or takes back what is not any more. blocked: a
+   merge that runs must end first, and no other may begin. */
+adb_status pick_aside(const struct shape *s,
+                      struct picker_plan *plan) ADB_MUST_CHECK;
 
 /* ---- picker_leveled.c ---- */
 

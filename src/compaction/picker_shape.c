@@ -33,7 +33,7 @@ uint64_t shape_run_bytes(const struct picker_run *run)
 bool shape_run_busy(const struct picker_run *run)
 {
     for (size_t i = 0; i < run->count; i++) {
-        if (run->tables[i].busy)
+        if (table_blocked(&run->tables[i]))
             return true;
     }
     return false;
@@ -140,7 +140,7 @@ static void add_run(struct shape *s, size_t index, unsigned level)
         l->bytes += t->size;
         l->entries += t->entries;
         l->tombstones += t->tombstones;
-        l->busy |= t->busy;
+        l->busy |= table_blocked(t);
     }
 }
 
@@ -148,7 +148,16 @@ void shape_init(struct shape *s, const struct picker_input *input)
 {
     unsigned level = 0;
 
-    *s = (struct shape){.input = input, .misplaced = input->run_count};
+    *s = (struct shape){.top = *input, .all_runs = input->run_count};
+    s->input = &s->top;
+    for (size_t i = 0; i < input->run_count; i++) {
+        if (input->runs[i].level >= PICKER_ASIDE_LEVEL) {
+            s->top.run_count = i;
+            break;
+        }
+    }
+    input = s->input;
+    s->misplaced = input->run_count;
     for (size_t i = 0; i < input->run_count; i++) {
         unsigned own = input->runs[i].level;
         if (own > PICKER_BOTTOM_LEVEL || own < level) {

@@ -86,7 +86,7 @@ static void sweep_add(struct sweep *w, const struct picker_table *t,
                       bool target)
 {
     w->bytes += t->size;
-    w->busy |= t->busy;
+    w->busy |= table_blocked(t);
     w->tombstones += t->tombstones;
     if (target) {
         w->target_tables++;
@@ -165,22 +165,24 @@ static size_t run_lower(const struct picker_run *run, adb_slice key)
     return from;
 }
 
-/* How many of the run's tables overlap [low, high]. */
-static size_t run_overlap(const struct picker_run *run, adb_slice low,
-                          adb_slice high)
+size_t run_overlap(const struct picker_run *run, adb_slice low, adb_slice high,
+                   size_t *count)
 {
     size_t from = run_lower(run, low), to = run_lower(run, high);
 
     if (to < run->count && slice_compare(run->tables[to].smallest, high) <= 0)
         to++;
-    return to - from;
+    *count = to - from;
+    return from;
 }
 
-static bool nothing_older(const struct picker_input *input, size_t oldest,
-                          adb_slice low, adb_slice high)
+static bool nothing_older(const struct shape *s, size_t oldest, adb_slice low,
+                          adb_slice high)
 {
-    for (size_t i = oldest + 1; i < input->run_count; i++) {
-        if (run_overlap(&input->runs[i], low, high))
+    for (size_t i = oldest + 1; i < s->all_runs; i++) {
+        size_t count;
+        run_overlap(&s->input->runs[i], low, high, &count);
+        if (count)
             return false;
     }
     return true;
@@ -311,7 +313,7 @@ static adb_status plan_tables(const struct shape *s, struct merge_group g,
     }
     plan->table_bytes = input->options.table_bytes;
     plan->output_run = input->runs[g.oldest].run;
-    plan->output_bottom = nothing_older(input, g.oldest, low, high);
+    plan->output_bottom = nothing_older(s, g.oldest, low, high);
     return ADB_OK;
 }
 
@@ -347,9 +349,11 @@ static bool piece_movable(const struct shape *s, const struct sweep *w)
         (w->group.oldest == last && w->tombstones) ||
         w->bytes < s->input->options.table_bytes / 4)
         return false;
-    return !bottom->count || w->group.oldest >= bottom->first ||
-           run_overlap(&s->input->runs[bottom->first], w->low, w->high) <=
-               MAX_MOVED_WIDTH;
+    if (!bottom->count || w->group.oldest >= bottom->first)
+        return true;
+    size_t width;
+    run_overlap(&s->input->runs[bottom->first], w->low, w->high, &width);
+    return width <= MAX_MOVED_WIDTH;
 }
 
 static bool piece_in_range(const struct sweep *w,
