@@ -166,7 +166,9 @@ ADB_EXPORT ADB_MUST_CHECK adb_status adb_destroy(const char *path);
 ADB_EXPORT ADB_MUST_CHECK adb_status adb_sync(adb *db);
 
 /* ADB_OK, or why writes or background work do not go on at present (with
-   the cause as error message). */
+   the cause as error message). ADB_CORRUPTION: damaged tables were found and
+   set aside; all else goes on. It lasts over reopening until adb_verify finds
+   them whole or adb_repair has mended them. */
 ADB_EXPORT ADB_MUST_CHECK adb_status adb_health(adb *db);
 
 /* ---- writing ----------------------------------------------------------- */
@@ -297,7 +299,8 @@ ADB_EXPORT adb_slice adb_iter_value(adb_iter *iter);
 ADB_EXPORT ADB_MUST_CHECK adb_status adb_flush(adb *db);
 
 /* Merges all that lies in [from, to] (NULL data: unbounded) into one run and
-   returns when done. */
+   returns when done. ADB_CORRUPTION: done, but for damaged tables there that
+   are set aside. */
 ADB_EXPORT ADB_MUST_CHECK adb_status adb_compact(adb *db, adb_slice from,
                                                  adb_slice to);
 

@@ -4,8 +4,8 @@
  * waits behind a merge.
  *
  * A failed job changes nothing: its error is shown by adb_health, and it is
- * tried again, first soon, then less often. What has failed for good (a
- * damaged table) is set aside by compact.c.
+ * tried again, first soon, then less often. Damaged tables are set aside by
+ * quarantine.c.
  */
 #include "db/db_internal.h"
 
@@ -341,8 +341,7 @@ static void *compaction_thread(void *argument)
         }
         delay = 0;
         if (!did && db->compaction_holds == 0 &&
-            db->compaction_error.code != ADB_OK &&
-            db->compaction_error.code != ADB_CORRUPTION) {
+            db->compaction_error.code != ADB_OK) {
             /* What failed is not due any more. */
             db->compaction_error.code = ADB_OK;
             condition_broadcast(&db->changed);

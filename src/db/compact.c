@@ -13,7 +13,8 @@ enum { MERGE_MEMTABLES = 16 };
    lazy leveling less the flush. */
 #define COMPACTION_AMPLIFICATION 3.0
 
-static void describe_run(const struct version_run *run,
+static void describe_run(const struct version *v,
+                         const struct version_run *run,
                          struct picker_table *tables, struct picker_run *out)
 {
     for (size_t i = 0; i < run->count; i++) {
@@ -26,6 +27,7 @@ static void describe_run(const struct version_run *run,
             .smallest = t->info.smallest,
             .largest = t->info.largest,
             .busy = t->busy,
+            .quarantined = version_quarantined(v, t->info.number) != NULL,
         };
     }
     *out = (struct picker_run){.level = run->level,
@@ -46,7 +48,7 @@ adb_status db_picker_input_locked(adb *db, struct db_picker_input *out)
     }
     size_t used = 0;
     for (size_t i = 0; i < v->run_count; i++) {
-        describe_run(&v->runs[i], out->tables + used, &out->runs[i]);
+        describe_run(v, &v->runs[i], out->tables + used, &out->runs[i]);
         used += v->runs[i].count;
     }
     out->version = version_ref(v);
@@ -163,21 +165,21 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
            (unsigned long long)plan->input_bytes, plan->output_level);
     adb_status status = run_job(db, in->version, plan, &result);
     uint64_t took = clock_now_ns() - began;
+    bool damaged = status == ADB_CORRUPTION;
+    if (damaged)
+        status = db_quarantine_inputs(db, in->version, plan);
     mutex_lock(&db->lock);
     db->running_compactions--;
-    /* A damaged input stays marked: it is set aside, everything else goes on;
-       reads of its sound parts go on too. */
-    if (status != ADB_CORRUPTION)
-        mark_busy(in->version, plan, false);
-    if (status == ADB_OK) {
+    mark_busy(in->version, plan, false);
+    if (status != ADB_OK)
+        return status;
+    db->compaction_error.code = ADB_OK;
+    if (!damaged) {
         count_job(db, &result, took);
         pressure_compacted(&db->pressure, result.bytes_in, took,
                            COMPACTION_AMPLIFICATION);
-        /* Damage stays known until the next open. */
-        if (db->compaction_error.code != ADB_CORRUPTION)
-            db->compaction_error.code = ADB_OK;
     }
-    return status;
+    return ADB_OK;
 }
 
 static adb_status step_with_unlocking(adb *db, struct db_picker_input *in,
@@ -255,15 +257,14 @@ static adb_status range_step_unlocking(adb *db, adb_slice from, adb_slice to,
     in.input.next_run = version_set_new_run(db->versions);
     status = picker_pick_range(&in.input, from, to, &plan);
     bool blocked = plan.kind == PICKER_NONE && plan.blocked;
-    bool by_damage = blocked && db->running_compactions == 0;
+    bool behind_damage = blocked && db->running_compactions == 0;
     if (status == ADB_OK)
         status = step_with_unlocking(db, &in, &plan, did);
     finish_step_unlocking(db, &in, &plan, *did);
     if (status != ADB_OK || !blocked)
         return status;
-    if (by_damage)
-        return status_set(ADB_CORRUPTION, "a damaged table is set aside; "
-                          "`albertdb verify` names it");
+    if (behind_damage)
+        return ADB_OK; /* what is left is in quarantine */
     /* The lock was dropped: the job in the way may have ended already. */
     if (db->running_compactions > 0)
         condition_wait(&db->changed, &db->lock);
@@ -285,6 +286,8 @@ adb_status db_compact(adb *db, adb_slice from, adb_slice to)
     bool did = true;
     while (did && status == ADB_OK && !db->closing)
         status = range_step_unlocking(db, from, to, &did);
+    if (status == ADB_OK)
+        status = db_quarantine_status_locked(db, from, to);
     db->compaction_holds--;
     condition_broadcast(&db->compaction_work);
     condition_broadcast(&db->changed);

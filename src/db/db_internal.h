@@ -239,6 +239,28 @@ adb_status db_picker_input_locked(adb *db,
                                   struct db_picker_input *out) ADB_MUST_CHECK;
 void db_picker_input_deinit(struct db_picker_input *in);
 
+/* quarantine.c */
+/* Does a merge, or a read of some key, need the damaged piece? */
+static inline bool db_damage_counts(const struct sst_damage *damage)
+{
+    return damage->piece != SST_PIECE_FILTER &&
+           (damage->status == ADB_CORRUPTION ||
+            damage->status == ADB_UNSUPPORTED);
+}
+/* A merge failed with the thread's message, ADB_CORRUPTION: reads its inputs
+   again and puts those that are damaged into quarantine. ADB_OK: there were
+   some. No lock held. */
+adb_status db_quarantine_inputs(adb *db, const struct version *v,
+                                const struct picker_plan *plan) ADB_MUST_CHECK;
+/* ADB_CORRUPTION if tables with keys in [from, to] (data NULL: open) are in
+   quarantine; under lock. */
+adb_status db_quarantine_status_locked(adb *db, adb_slice from,
+                                       adb_slice to) ADB_MUST_CHECK;
+void db_log_quarantine(adb *db); /* a warning, if there is any */
+/* Tables that were found whole leave it. */
+adb_status db_release_tables(adb *db, const uint64_t *numbers,
+                             size_t count) ADB_MUST_CHECK;
+
 /* keeper.c: the log's background thread */
 adb_status db_keeper_start(adb *db) ADB_MUST_CHECK;
 void db_keeper_stop(adb *db);

@@ -87,6 +87,9 @@ struct verification {
     uint64_t damaged;  /* pieces */
     adb_status unread; /* why the last piece was not read that could not be */
     const char *file;  /* path of the table being looked at */
+    bool whole;        /* no damage of that table that counts, so far */
+    uint64_t *whole_numbers; /* owned: tables that may leave the quarantine */
+    size_t whole_count;
 };
 
 /* The thread's message is left as it was. */
@@ -117,6 +120,7 @@ static void tell_failure(struct verification *v, adb_status status,
 static void on_damage(void *context, const struct sst_damage *found)
 {
     struct verification *v = context;
+    v->whole &= !db_damage_counts(found);
     adb_damage damage = {.struct_size = sizeof damage,
                          .status = found->status,
                          .file = v->file ? v->file : v->db->path,
@@ -141,11 +145,21 @@ static adb_status verify_table(struct verification *v,
 {
     char *path = sst_path(v->db->path, t->info.number);
     v->file = path;
+    v->whole = true;
     adb_status status = sst_verify_table(&v->db->tables, &t->info, on_damage,
                                          on_progress, v);
     v->file = NULL;
     mem_free(path);
+    v->whole &= status == ADB_OK || status == ADB_CORRUPTION;
     return status;
+}
+
+/* In quarantine, and found whole: room for all such was made before. */
+static void note_whole(struct verification *v, const struct version *version,
+                       const struct version_table *t)
+{
+    if (v->whole && version_quarantined(version, t->info.number))
+        v->whole_numbers[v->whole_count++] = t->info.number;
 }
 
 static adb_status accept_record(void *context, uint64_t segment,
@@ -249,10 +263,18 @@ static void verify_manifest(adb *db, struct verification *v)
 static adb_status verify_tables(struct verification *v,
                                 const struct version *version)
 {
+    size_t most = version_quarantined_count(version);
+    v->whole_numbers = mem_alloc((most + 1) * sizeof *v->whole_numbers);
+    if (!v->whole_numbers)
+        return status_set(ADB_NO_MEMORY, "no memory to verify '%s'",
+                          v->db->path);
     for (size_t r = 0; r < version->run_count; r++)
-        for (size_t t = 0; t < version->runs[r].count; t++)
-            if (verify_table(v, version->runs[r].tables[t]) == ADB_NO_MEMORY)
+        for (size_t i = 0; i < version->runs[r].count; i++) {
+            const struct version_table *t = version->runs[r].tables[i];
+            if (verify_table(v, t) == ADB_NO_MEMORY)
                 return ADB_NO_MEMORY;
+            note_whole(v, version, t);
+        }
     return ADB_OK;
 }
 
@@ -282,6 +304,9 @@ adb_status db_verify(adb *db, adb_damage_fn report, adb_progress_fn progress,
     };
     adb_status status = verify_tables(&v, view->version);
     db_view_unref(view);
+    if (status == ADB_OK && v.whole_count)
+        status = db_release_tables(db, v.whole_numbers, v.whole_count);
+    mem_free(v.whole_numbers);
     if (status != ADB_OK)
         return status;
     verify_manifest(db, &v);

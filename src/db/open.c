@@ -203,6 +203,7 @@ static struct version_set_options set_options(adb *db)
         .env = db->env,
         .directory = db->path,
         .tables = &db->tables,
+        .first_run = TABLE_FIRST_RUN,
         .manifest_roll_bytes = db->manifest_roll_bytes,
         .installed = version_installed,
         .context = db,
@@ -424,6 +425,7 @@ adb_status db_open(const char *path, const struct adb_options *options,
         return status_restore(&saved);
     }
     db->recovery_ns = clock_now_ns() - db->opened_ns;
+    db_log_quarantine(db);
     *out = db;
     return ADB_OK;
 }
@@ -446,5 +448,13 @@ adb_status db_health(adb *db)
     else if (db->compaction_error.code != ADB_OK)
         status = status_restore(&db->compaction_error);
     mutex_unlock(&db->lock);
-    return status == ADB_OK && db->wal ? wal_failure(db->wal) : status;
+    if (status == ADB_OK && db->wal)
+        status = wal_failure(db->wal);
+    if (status != ADB_OK)
+        return status;
+    mutex_lock(&db->lock);
+    status = db_quarantine_status_locked(db, slice_of(NULL, 0),
+                                         slice_of(NULL, 0));
+    mutex_unlock(&db->lock);
+    return status;
 }

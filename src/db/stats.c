@@ -4,6 +4,7 @@
 #include "db/db_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 
@@ -247,6 +248,37 @@ static void levels(const struct version *v, struct json *j)
     j->comma = true;
 }
 
+/* Where in the tree a table stands: its level. */
+static uint32_t level_of(const struct version *v, uint64_t number)
+{
+    for (size_t i = 0; i < v->run_count; i++)
+        for (size_t t = 0; t < v->runs[i].count; t++)
+            if (v->runs[i].tables[t]->info.number == number)
+                return v->runs[i].level;
+    return 0;
+}
+
+static void quarantine(const struct version *v, struct json *j)
+{
+    char text[256];
+    name(j, "quarantine");
+    put(j, "[");
+    j->comma = false;
+    for (size_t i = 0; i < version_quarantined_count(v); i++) {
+        const struct quarantined *q = &v->quarantine->items[i];
+        begin(j, NULL);
+        snprintf(text, sizeof text, "%06" PRIu64 ".sst", q->number);
+        string(j, "file", text);
+        number(j, "offset", q->offset);
+        number(j, "level", level_of(v, q->number));
+        string(j, "from", slice_print(q->from, text, sizeof text));
+        string(j, "to", slice_print(q->to, text, sizeof text));
+        end(j);
+    }
+    put(j, "]");
+    j->comma = true;
+}
+
 static void tree(adb *db, struct json *j)
 {
     struct db_view *view = db_view_ref(db);
@@ -268,6 +300,8 @@ static void tree(adb *db, struct json *j)
     number(j, "entries", v->entries);
     number(j, "tombstones", v->tombstones);
     levels(v, j);
+    number(j, "quarantined", version_quarantined_count(v));
+    quarantine(v, j);
     end(j);
     db_view_unref(view);
 }
