@@ -91,10 +91,11 @@ static void noisy_wake(void *context, struct condition *c, bool all)
         pthread_cond_signal(&c->native);
 }
 
-static int noisy_start(void *context, struct thread *t, void *(*run)(void *),
-                       void *argument)
+static int noisy_start(void *context, struct thread *t, const char *name,
+                       void *(*run)(void *), void *argument)
 {
     (void)context;
+    (void)name;
     return pthread_create(&t->native, NULL, run, argument);
 }
 
@@ -104,11 +105,16 @@ static void noisy_join(void *context, struct thread *t)
     pthread_join(t->native, NULL);
 }
 
-/* Also how the library sleeps, under hooks. */
 static void noisy_yield(void *context)
 {
     (void)context;
     sleep_ns(1000);
+}
+
+static void noisy_sleep(void *context, uint64_t ns)
+{
+    (void)context;
+    sleep_ns(ns);
 }
 
 static uint64_t noisy_now_ns(void *context)
@@ -130,6 +136,7 @@ void noise_set(uint64_t seed, unsigned one_in)
         .start = noisy_start,
         .join = noisy_join,
         .yield = noisy_yield,
+        .sleep = noisy_sleep,
         .now_ns = noisy_now_ns,
     };
     noise_seed = seed;
