@@ -241,6 +241,16 @@ static void check_watches(void)
     }
 }
 
+static void perhaps_freeze(struct task *t)
+{
+    uint64_t ns = t->state == READY ? strategy_freeze(&s.strategy, &s.random)
+                                    : 0;
+    if (!ns)
+        return;
+    t->state = SLEEPS;
+    t->deadline_ns = s.now_ns + ns;
+}
+
 static struct task *choose(void)
 {
     unsigned ready[TASKS], count;
@@ -318,6 +328,7 @@ static void step(const void *place)
     s.now_ns += 1 + random_below(&s.random, s.strategy.step_ns);
     if (s.out->steps % 1024 == 0)
         check_watches();
+    perhaps_freeze(self);
     switch_to(choose());
     arm_preemption();
 }

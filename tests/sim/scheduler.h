@@ -59,7 +59,7 @@ struct scheduler_result {
     uint64_t trace_hash; /* of all choices and all scheduler_trace texts */
     uint64_t steps, switches, preemptions;
     uint64_t simulated_ns;
-    char strategy[96];
+    char strategy[160];
     char report[SCHEDULER_REPORT_MAX]; /* unless it ended */
 };
 

@@ -30,7 +30,18 @@ void strategy_init(struct strategy *st, struct random *r)
     st->changing = random_below(r, 3) == 0;
     st->step_ns = spread(r, 16, 8);
     st->phase = 200 + random_below(r, 20000);
+    if (random_below(r, 2)) {
+        st->freeze_every = spread(r, 100, 6);
+        st->freeze_ns = st->step_ns * spread(r, 64, 8);
+    }
     draw(st, r);
+}
+
+uint64_t strategy_freeze(const struct strategy *st, struct random *r)
+{
+    if (!st->freeze_every || random_below(r, st->freeze_every))
+        return 0;
+    return 1 + random_below(r, st->freeze_ns);
 }
 
 void strategy_add(struct strategy *st, struct random *r, unsigned task)
@@ -49,6 +60,7 @@ void strategy_calm(struct strategy *st)
     st->kind = STRATEGY_BURSTS;
     st->burst = 100;
     st->changing = false;
+    st->freeze_every = 0;
 }
 
 static unsigned any(struct random *r, const unsigned *ready, unsigned count)
@@ -124,7 +136,8 @@ void strategy_describe(const struct strategy *st, char *out, size_t size)
                       : st->kind == STRATEGY_PRIORITIES ? st->interval
                       : st->kind == STRATEGY_STARVING   ? st->patience
                                                         : 0;
-    snprintf(out, size, "%s %" PRIu64 "%s, steps of %" PRIu64 " ns",
+    snprintf(out, size, "%s %" PRIu64 "%s, freezing every %" PRIu64
+             " for %" PRIu64 " ns, steps of %" PRIu64 " ns",
              names[st->kind], number, st->changing ? ", changing" : "",
-             st->step_ns);
+             st->freeze_every, st->freeze_ns, st->step_ns);
 }

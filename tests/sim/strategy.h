@@ -10,6 +10,9 @@
  *               et al., ASPLOS 2010)
  *   starving    some threads hardly ever run
  *   changing    one of these, and after a while another one
+ *
+ * Beside that, threads freeze at random points for some time, as one does whose
+ * processor was taken away: what it was about to look at gets old.
  */
 #ifndef TESTS_SIM_STRATEGY_H
 #define TESTS_SIM_STRATEGY_H
@@ -32,6 +35,8 @@ struct strategy {
     uint64_t burst;    /* mean length */
     uint64_t interval; /* mean steps between changes of priority */
     uint64_t patience; /* a starved thread gets one turn in so many */
+    uint64_t freeze_every; /* mean steps; 0: never */
+    uint64_t freeze_ns;    /* at most */
     uint64_t left;     /* steps until the next change of priority */
     uint64_t phase;    /* steps until the next strategy, when changing */
     uint64_t starved;  /* bit n: task n */
@@ -48,6 +53,8 @@ void strategy_add(struct strategy *st, struct random *r, unsigned task);
 unsigned strategy_choose(struct strategy *st, struct random *r,
                          const unsigned *ready, unsigned count,
                          unsigned running);
+/* For how long the running task, which could go on, freezes; 0: not at all. */
+uint64_t strategy_freeze(const struct strategy *st, struct random *r);
 /* The running task spins: another one must run for it to get anywhere. */
 void strategy_yielded(struct strategy *st, unsigned task);
 /* Long bursts from now on. */
