@@ -145,7 +145,7 @@ static void damage_block(struct world *w, size_t run, size_t table)
     w->offset = index->index.blocks[index->index.count / 2].handle.offset;
     snprintf(w->file, sizeof w->file, PATH "/%06llu.sst",
              (unsigned long long)t->info.number);
-    mem_free(index);
+    sst_discard_frame(&index->frame);
     version_unref(v);
     flip(w, w->offset + 40);
     reopen(w, false);

@@ -183,7 +183,7 @@ static size_t list_pieces(struct fixture *f, struct piece *pieces)
             pieces[n++] = (struct piece){h->offset, sst_handle_span(h),
                                          SST_PIECE_BLOCK};
         }
-        mem_free(index);
+        sst_discard_frame(&index->frame);
         pieces[n++] = (struct piece){part->index.offset,
                                      sst_handle_span(&part->index),
                                      SST_PIECE_INDEX};

@@ -130,7 +130,7 @@ static void list_pieces(struct world *w, const struct table_info *info)
             const struct sst_handle *h = &index->index.blocks[b].handle;
             add_piece(w, n, h->offset, sst_handle_span(h));
         }
-        mem_free(index);
+        sst_discard_frame(&index->frame);
     }
     sst_reader_unref(r);
 }
