@@ -34,7 +34,7 @@ install(FILES ${PROJECT_BINARY_DIR}/albertdb.pc
         DESTINATION ${ADB_PKGCONFIG_DIR})
 
 foreach(section 1 3 5 7)
-  file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/man/*.${section})
+  file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.${section})
   if(pages)
     install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
   endif()

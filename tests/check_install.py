@@ -107,6 +107,18 @@ def check_find_package(installed):
         installed.expect(build / name, output)
 
 
+def check_tool(installed):
+    """The tool stands alone, and its page is where man looks."""
+    tool = next(installed.prefix.glob("bin/albertdb"))
+    db = installed.place / "db"
+    run([tool, "put", "--db", db, "hello", "world"], env={})
+    if run([tool, "get", "--db", db, "hello"], env={}) != "world":
+        sys.exit("the installed tool does not read what it wrote")
+    page = installed.only("albertdb.1")
+    if page.parent.parts[-2:] != ("man", "man1"):
+        sys.exit(f"the man page went to {page.parent}")
+
+
 def check_symbols(installed):
     """Exactly the functions of the header, all under the version node."""
     library = installed.libraries / "libalbertdb.so"
@@ -144,6 +156,7 @@ def main():
         check_header(installed)
         check_pkg_config(installed)
         check_find_package(installed)
+        check_tool(installed)
         check_symbols(installed)
         check_no_paths(installed)
     print("the installation builds and runs programs")
