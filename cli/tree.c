@@ -66,13 +66,21 @@ static void add_number(struct text *t, const struct json *j, bool in_memory)
         text_add(t, j->raw.data, j->raw.size);
 }
 
+static uint64_t length_of(const struct json *array)
+{
+    uint64_t length = 0;
+    for (const struct json *e = array->first; e; e = e->next)
+        length++;
+    return length;
+}
+
 /* A line a number or word, the sections indented. Of arrays only the length:
    levels draws them. */
 static void add_members(struct text *t, const struct json *object, int depth,
                         bool in_memory)
 {
     for (const struct json *j = object->first; j; j = j->next) {
-        int width = NAME_WIDTH - 2 * depth;
+        int width = j->kind == JSON_OBJECT ? 0 : NAME_WIDTH - 2 * depth;
         text_print(t, "%*s%-*.*s", 2 * depth, "", width, (int)j->name.size,
                    j->name.data);
         if (j->kind == JSON_OBJECT) {
@@ -81,13 +89,12 @@ static void add_members(struct text *t, const struct json *object, int depth,
                         in_memory || ends_in(&j->name, "memory"));
             continue;
         }
-        uint64_t length = 0;
-        for (const struct json *e = j->first; e; e = e->next)
-            length++;
         if (j->kind == JSON_ARRAY)
-            text_add_count(t, length);
+            text_add_count(t, length_of(j));
         else if (j->kind == JSON_NUMBER)
             add_number(t, j, in_memory);
+        else if (j->kind == JSON_STRING && j->string.size == 0)
+            text_add_string(t, "-");
         else if (j->kind == JSON_STRING)
             text_add_escaped(t, (adb_slice){j->string.data, j->string.size});
         else

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """docs/man/albertdb.1 against the program: the same verbs with the same
-arguments and options, the same options with the same arguments, the exit codes,
-the verbs of its examples; the README names the same verbs; and it renders without a warning where
-there is something to render it."""
+arguments and options, the same workloads and exit codes, examples of verbs that
+there are; the README names the same verbs. The page renders without a warning
+where there is something to render it."""
 
 import os
 import pathlib
