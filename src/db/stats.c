@@ -43,18 +43,41 @@ static void fraction(struct json *j, const char *key, double v)
         j->status = buffer_printf(&j->text, "%.3f", v);
 }
 
+/* Length of the UTF-8 sequence at p (RFC 3629), which ends in a zero; 0: there
+   is none. */
+static size_t utf8_length(const unsigned char *p)
+{
+    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    uint32_t code = n == 1 ? p[0] : p[0] & (0x7fu >> n);
+    if (n > 1 && (p[0] < 0xc2 || p[0] > 0xf4))
+        return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (p[i] & 0x3f);
+    }
+    bool shortest = n < 3 || code >= (n == 3 ? 0x800u : 0x10000u);
+    return shortest && code <= 0x10ffff && code >> 11 != 0x1b ? n : 0;
+}
+
+/* A path may have any bytes, a message may be cut short inside a character:
+   what is not UTF-8 stands as U+FFFD. */
 static void string(struct json *j, const char *key, const char *v)
 {
+    const unsigned char *p = (const unsigned char *)v;
     name(j, key);
     put(j, "\"");
-    for (; *v && j->status == ADB_OK; v++) {
-        unsigned char c = (unsigned char)*v;
-        if (c == '"' || c == '\\')
-            j->status = buffer_printf(&j->text, "\\%c", c);
-        else if (c < 0x20)
-            j->status = buffer_printf(&j->text, "\\u%04x", c);
+    while (*p && j->status == ADB_OK) {
+        size_t n = utf8_length(p);
+        if (n == 0)
+            j->status = buffer_printf(&j->text, "\\ufffd");
+        else if (*p == '"' || *p == '\\')
+            j->status = buffer_printf(&j->text, "\\%c", *p);
+        else if (*p < 0x20)
+            j->status = buffer_printf(&j->text, "\\u%04x", *p);
         else
-            j->status = buffer_append(&j->text, &c, 1);
+            j->status = buffer_append(&j->text, p, n);
+        p += n ? n : 1;
     }
     put(j, "\"");
 }

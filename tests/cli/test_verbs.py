@@ -180,6 +180,19 @@ class Tree(ToolTest):
             self.assertIn(f"\n{section}", "\n" + text)
         self.assertRegex(text, r"(?m)^  keys +2,000$")
 
+    def test_stats_of_any_path(self):
+        """What is no UTF-8 in a path makes for no broken JSON."""
+        for name in (b"d\xff", b"\xc3(", b"\xed\xa0\x80", b"\xf0\x9f\x98",
+                     b"\xc0\xaf", "äö€😀".encode(), b'"\\\n\x01'):
+            path = bytes(self.place) + b"/" + name
+            self.tool("put", "k", "v", db=path)
+            got = json.loads(self.out("stats", "--json", db=path))["path"]
+            try:
+                self.assertEqual(got, path.decode())
+            except UnicodeDecodeError:
+                self.assertIn("\ufffd", got)
+            self.assertIn(b"\npath ", self.out("stats", db=path))
+
     def test_levels(self):
         self.assertIn(b"memtable: 2,000 keys", self.out("levels"))
         self.assertIn(b"no tables yet", self.out("levels"))
