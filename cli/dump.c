@@ -49,12 +49,20 @@ int run_scan(struct cli *c)
 
 /* ---- dump -------------------------------------------------------------- */
 
+/* In quotes, as the delimiter may be a digit. */
+static void add_quoted_hex(struct text *t, adb_slice s)
+{
+    text_add(t, "\"", 1);
+    text_add_hex(t, s);
+    text_add(t, "\"", 1);
+}
+
 static void add_columns(struct dumper *d, adb_slice key, adb_slice value)
 {
     bool csv = d->format == FORMAT_CSV;
     void (*add)(struct text *, adb_slice) = csv ? text_add_csv : text_add_tsv;
     if (d->c->hex)
-        add = text_add_hex;
+        add = csv ? add_quoted_hex : text_add_hex;
     add(&d->line, key);
     text_add(&d->line, csv ? &d->c->delimiter : "\t", 1);
     add(&d->line, value);

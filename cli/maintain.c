@@ -24,9 +24,8 @@ static void on_damage(void *context, const char *text)
         text_add_string(&k->line, k->damages ? "," : "");
         text_add_json(&k->line, words);
     } else {
-        text_add_string(&k->line, "damaged: ");
-        text_add_escaped(&k->line, words);
-        text_add_string(&k->line, "\n");
+        /* Keys are escaped in it already. */
+        text_print(&k->line, "damaged: %s\n", text);
     }
     out_text(&k->line);
     k->damages++;

@@ -31,7 +31,11 @@ static int statistics_init(struct statistics *s, struct cli *c)
     if (status != ADB_OK)
         return fail_status(c->verb->name, status);
     s->tree = json_parse(s->text, strlen(s->text));
-    return s->tree ? EXIT_OK : fail_status(c->verb->name, ADB_NO_MEMORY);
+    if (s->tree)
+        return EXIT_OK;
+    fprintf(stderr, "albertdb: %s: the statistics cannot be read\n",
+            c->verb->name);
+    return EXIT_FAILED;
 }
 
 /* ---- stats ------------------------------------------------------------- */

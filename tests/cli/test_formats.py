@@ -111,6 +111,11 @@ class RoundTrip(ToolTest):
             self.tool("load", "-", *options, db=target,
                       input=self.out("dump", *options))
             self.assertEqual(self.pairs(db=target), pairs)
+        options = ["--format", "csv", "--delimiter", "a", "--hex"]
+        target = self.place / "hex"
+        self.tool("load", "-", *options, db=target,
+                  input=self.out("dump", *options))
+        self.assertEqual(self.pairs(db=target), pairs)
 
 
 class OtherPrograms(ToolTest):
