@@ -212,6 +212,17 @@ static void add_base64(struct text *t, adb_slice s)
     }
 }
 
+static int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
 /* Strict (RFC 4648): whole groups, = only at the end, spare bits zero. */
 bool text_add_unbase64(struct text *t, const char *s, size_t size)
 {
@@ -223,11 +234,10 @@ bool text_add_unbase64(struct text *t, const char *s, size_t size)
         if (i + 4 == size && s[i + 3] == '=')
             n = s[i + 2] == '=' ? 2 : 3;
         for (size_t j = 0; j < n; j++) {
-            char c = s[i + j];
-            const char *at = c ? strchr(base64_digits, c) : NULL;
-            if (!at)
+            int digit = base64_digit(s[i + j]);
+            if (digit < 0)
                 return false;
-            bits |= (unsigned)(at - base64_digits) << (18 - 6 * j);
+            bits |= (unsigned)digit << (18 - 6 * j);
         }
         if (bits & (0xffffffu >> 8 * (n - 1)))
             return false;
