@@ -47,7 +47,8 @@ void engine_close(struct engine *engine);
    them; 0 where it does not say. */
 uint64_t engine_debt(struct engine *engine);
 
-/* Returns when the background work that the writes so far caused is done. */
+/* Returns when the background work that the writes so far caused is done, and
+   what it was to write is on the disk. */
 void engine_settle(struct engine *engine);
 
 struct session *session_open(struct engine *engine);

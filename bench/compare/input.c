@@ -152,10 +152,8 @@ uint64_t value_check_all(const struct values *values, struct bytes value,
    go through again until they are inside. */
 uint64_t permute(uint64_t n, uint64_t count)
 {
-    unsigned bits = 1;
-    while (count > (uint64_t)1 << bits)
-        bits++;
-    uint64_t mask = ((uint64_t)1 << bits) - 1;
+    unsigned bits = 64u - (unsigned)__builtin_clzll((count - 1) | 1);
+    uint64_t mask = UINT64_MAX >> (64 - bits);
     unsigned half = (bits + 1) / 2;
     do {
         n = (n * 0xd6e8feb86659fd93u + 0x2545f4914f6cdd1du) & mask;
