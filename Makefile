@@ -86,6 +86,7 @@ endef
 ## make soak-kill  kill -9 a writing process KILLS times (default 20000)
 soak-kill: test-deps
 	$(call soak,model_kill,ADB_TEST_KILLS=$(or $(KILLS),20000))
+	$(call soak,model_kill_threads,ADB_TEST_KILLS=$(or $(KILLS),20000))
 
 ## make soak-model  OPS random operations against a model (default 500000000)
 soak-model: test-deps

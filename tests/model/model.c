@@ -93,7 +93,7 @@ void model_deinit(struct model *m)
         free(m->keys[i]);
 }
 
-static uint64_t hash_of(size_t key, uint64_t value)
+uint64_t model_hash_of(size_t key, uint64_t value)
 {
     uint64_t pair[2] = {key, value};
     return value ? hash_key(pair, sizeof pair) : 0;
@@ -101,7 +101,7 @@ static uint64_t hash_of(size_t key, uint64_t value)
 
 static void set(struct model *m, size_t key, uint64_t value)
 {
-    m->hash ^= hash_of(key, m->values[key]) ^ hash_of(key, value);
+    m->hash ^= model_hash_of(key, m->values[key]) ^ model_hash_of(key, value);
     m->values[key] = value;
 }
 
@@ -128,7 +128,7 @@ static void fill(uint8_t *p, size_t size, uint64_t h)
 
 size_t model_value(size_t key, uint64_t value, uint8_t *p)
 {
-    uint64_t h = hash_of(key, value);
+    uint64_t h = model_hash_of(key, value);
     size_t size = 8 + h % 150;
     if (h % 512 == 0)
         size = 8 + h / 512 % (MODEL_VALUE_MAX - 8);
@@ -175,11 +175,13 @@ size_t model_find(const struct model *m, adb_slice key)
     return MODEL_KEYS;
 }
 
-uint64_t model_scan(const struct model *m, adb *db)
+uint64_t model_scan(const struct model *m, adb *db, uint64_t *values)
 {
     uint64_t hash = 0;
     adb_iter *it;
     size_t previous = MODEL_KEYS;
+    if (values)
+        memset(values, 0, sizeof m->values);
     must(adb_iter_new(db, NULL, &it));
     for (int more = adb_iter_seek_first(it); more; more = adb_iter_next(it)) {
         size_t key = model_find(m, adb_iter_key(it));
@@ -188,7 +190,10 @@ uint64_t model_scan(const struct model *m, adb *db)
         if (previous != MODEL_KEYS && key <= previous)
             die("the scan is out of order at key %zu", key);
         previous = key;
-        hash ^= hash_of(key, model_identify(key, adb_iter_value(it)));
+        uint64_t value = model_identify(key, adb_iter_value(it));
+        if (values)
+            values[key] = value;
+        hash ^= model_hash_of(key, value);
     }
     must(adb_iter_status(it));
     adb_iter_free(it);

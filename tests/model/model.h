@@ -37,8 +37,10 @@ size_t model_find(const struct model *m, adb_slice key);
 size_t model_lower(const struct model *m, adb_slice key);
 
 /* The hash of what a database holds, by a full scan that checks order and
-   every value. */
-uint64_t model_scan(const struct model *m, adb *db);
+   every value. values (NULL: not wanted) are the identities of all keys. */
+uint64_t model_scan(const struct model *m, adb *db, uint64_t *values);
+/* What a key adds to a state's hash. */
+uint64_t model_hash_of(size_t key, uint64_t value);
 /* Single keys, chosen by r, have the model's values. */
 void model_check_keys(const struct model *m, adb *db, struct random *r,
                       unsigned count);

@@ -1,9 +1,9 @@
-#include "model/run.h"
+#include "model/run_internal.h"
 
 #include "base/hash.h"
 #include "db/db.h"
 
-static void note(struct run *t, uint64_t result)
+void run_note(struct run *t, uint64_t result)
 {
     uint64_t pair[2] = {t->history, result};
     t->history = hash_key(pair, sizeof pair);
@@ -11,11 +11,8 @@ static void note(struct run *t, uint64_t result)
 
 /* ---- places ---- */
 
-enum { PLACE_MAX = 700 };
-
-/* The bytes of a key or of its neighbour; those are made in p. */
-static adb_slice bytes_of(const struct run *t, struct place place,
-                          uint8_t p[PLACE_MAX])
+adb_slice run_place(const struct run *t, struct place place,
+                    uint8_t p[PLACE_MAX])
 {
     size_t size = t->model.sizes[place.key];
     const char *key = t->model.keys[place.key];
@@ -37,13 +34,7 @@ static adb_slice bytes_of(const struct run *t, struct place place,
     return (adb_slice){p, size};
 }
 
-static bool begins_with(const struct model *m, size_t key, adb_slice prefix)
-{
-    return key < MODEL_KEYS && m->sizes[key] >= prefix.size &&
-           memcmp(m->keys[key], prefix.data, prefix.size) == 0;
-}
-
-static uint64_t *copy_values(const uint64_t *values)
+uint64_t *run_copy_values(const uint64_t *values)
 {
     size_t size = sizeof ((struct model *)0)->values;
     uint64_t *copy = malloc(size);
@@ -51,7 +42,7 @@ static uint64_t *copy_values(const uint64_t *values)
     return copy;
 }
 
-static struct run_snapshot *snapshot_of(struct run *t, const struct op *op)
+struct run_snapshot *run_snapshot_of(struct run *t, const struct op *op)
 {
     struct run_snapshot *s =
         op->snapshot ? &t->snapshots[op->snapshot - 1] : NULL;
@@ -108,8 +99,9 @@ static void do_delete(struct run *t, const struct op *op)
     model_delete(&t->model, key);
 }
 
-static void do_begin(struct run *t)
+static void do_begin(struct run *t, const struct op *op)
 {
+    (void)op;
     if (!t->batch)
         t->batch = adb_batch_new();
 }
@@ -149,14 +141,14 @@ static void check_value(struct run *t, adb_slice place, const uint64_t *values,
         die("operation %llu: key %zu holds %llu instead of %llu (%s)",
             (unsigned long long)t->done, key, (unsigned long long)found,
             (unsigned long long)expected, t->options);
-    note(t, found);
+    run_note(t, found);
 }
 
 /* Fills the options of a read; returns the values it must see. */
 static const uint64_t *read_options(struct run *t, const struct op *op,
                                     adb_read_options *o)
 {
-    struct run_snapshot *s = snapshot_of(t, op);
+    struct run_snapshot *s = run_snapshot_of(t, op);
     *o = (adb_read_options)ADB_READ_OPTIONS_INIT;
     o->snapshot = s ? s->snapshot : NULL;
     o->no_fill_cache = (op->flags & OP_NO_FILL) != 0;
@@ -168,7 +160,7 @@ static void do_get(struct run *t, const struct op *op)
     uint8_t p[PLACE_MAX];
     adb_read_options o;
     adb_value v = ADB_VALUE_INIT;
-    adb_slice place = bytes_of(t, op->place, p);
+    adb_slice place = run_place(t, op->place, p);
     const uint64_t *values = read_options(t, op, &o);
     adb_status status = adb_get(t->db, &o, place.data, place.size, &v);
     check_value(t, place, values, status, (adb_slice){v.data, v.size});
@@ -180,7 +172,7 @@ static void do_get_into(struct run *t, const struct op *op)
     uint8_t p[PLACE_MAX];
     adb_read_options o;
     size_t size = 0, small = 0;
-    adb_slice place = bytes_of(t, op->place, p);
+    adb_slice place = run_place(t, op->place, p);
     const uint64_t *values = read_options(t, op, &o);
     adb_status status = adb_get_into(t->db, &o, place.data, place.size,
                                      t->value, sizeof t->value, &size);
@@ -203,7 +195,7 @@ static void do_multi_get(struct run *t, const struct op *op)
     adb_read_options o;
     const uint64_t *values = read_options(t, op, &o);
     for (size_t i = 0; i < op->count; i++)
-        slices[i] = bytes_of(t, op->list[i], p[i]);
+        slices[i] = run_place(t, op->list[i], p[i]);
     must(adb_multi_get(t->db, &o, op->count, slices, found, statuses));
     for (size_t i = 0; i < op->count; i++) {
         check_value(t, slices[i], values, statuses[i],
@@ -229,7 +221,7 @@ static void do_pin(struct run *t, const struct op *op)
     uint8_t p[PLACE_MAX];
     adb_read_options o;
     struct run_pin *pin = &t->pins[op->slot];
-    adb_slice place = bytes_of(t, op->place, p);
+    adb_slice place = run_place(t, op->place, p);
     const uint64_t *values = read_options(t, op, &o);
     unpin(t, pin);
     pin->key = model_find(&t->model, place);
@@ -240,6 +232,11 @@ static void do_pin(struct run *t, const struct op *op)
                 (adb_slice){pin->value.data, pin->value.size});
     if (status == ADB_OK)
         memcpy(&pin->id, pin->value.data, sizeof pin->id);
+}
+
+static void do_unpin(struct run *t, const struct op *op)
+{
+    unpin(t, &t->pins[op->slot]);
 }
 
 /* ---- snapshots ---- */
@@ -257,141 +254,12 @@ static void do_snapshot(struct run *t, const struct op *op)
     struct run_snapshot *s = &t->snapshots[op->slot];
     release(t, s);
     must(adb_snapshot_new(t->db, &s->snapshot));
-    s->values = copy_values(t->model.values);
+    s->values = run_copy_values(t->model.values);
 }
 
-/* ---- iterators ---- */
-
-static void end_iterator(struct run_iterator *h)
+static void do_release(struct run *t, const struct op *op)
 {
-    adb_iter_free(h->it);
-    free(h->values);
-    *h = (struct run_iterator){0};
-}
-
-static size_t forward_from(const struct run_iterator *h, size_t key)
-{
-    for (size_t i = key < h->low ? h->low : key; i < h->high; i++)
-        if (h->values[i])
-            return i;
-    return MODEL_KEYS;
-}
-
-static size_t backward_from(const struct run_iterator *h, size_t below)
-{
-    for (size_t i = below > h->high ? h->high : below; i > h->low; i--)
-        if (h->values[i - 1])
-            return i - 1;
-    return MODEL_KEYS;
-}
-
-static void confine(struct run *t, struct run_iterator *h,
-                    const adb_iter_options *o)
-{
-    h->low = 0;
-    h->high = MODEL_KEYS;
-    if (o->lower.data)
-        h->low = model_lower(&t->model, o->lower);
-    if (o->upper.data)
-        h->high = model_lower(&t->model, o->upper);
-    if (!o->prefix.data)
-        return;
-    size_t i = model_lower(&t->model, o->prefix);
-    h->low = MAX_OF(h->low, i);
-    while (begins_with(&t->model, i, o->prefix))
-        i++;
-    h->high = MIN_OF(h->high, i);
-}
-
-static void do_iter(struct run *t, const struct op *op)
-{
-    uint8_t p[3][PLACE_MAX];
-    adb_iter_options o = ADB_ITER_OPTIONS_INIT;
-    struct run_iterator *h = &t->iterators[op->slot];
-    struct run_snapshot *s = snapshot_of(t, op);
-    if (h->it)
-        return;
-    o.snapshot = s ? s->snapshot : NULL;
-    if (op->flags & OP_FROM)
-        o.lower = bytes_of(t, op->from, p[0]);
-    if (op->flags & OP_TO)
-        o.upper = bytes_of(t, op->to, p[1]);
-    if (op->flags & OP_PREFIX)
-        o.prefix = bytes_of(t, op->prefix, p[2]);
-    o.no_fill_cache = (op->flags & OP_NO_FILL) != 0;
-    confine(t, h, &o);
-    h->values = copy_values(s ? s->values : t->model.values);
-    h->at = MODEL_KEYS;
-    must(adb_iter_new(t->db, &o, &h->it));
-}
-
-static void check_iterator(struct run *t, struct run_iterator *h, int valid)
-{
-    must(adb_iter_status(h->it));
-    if (valid != adb_iter_valid(h->it))
-        die("operation %llu: a move returned %d, the iterator is %svalid",
-            (unsigned long long)t->done, valid, valid ? "not " : "");
-    size_t found = MODEL_KEYS;
-    uint64_t id = 0;
-    if (valid) {
-        found = model_find(&t->model, adb_iter_key(h->it));
-        if (found == MODEL_KEYS)
-            die("operation %llu: an iterator on a key that was never written",
-                (unsigned long long)t->done);
-        id = model_identify(found, adb_iter_value(h->it));
-        must(adb_iter_status(h->it));
-    }
-    note(t, found);
-    note(t, id);
-    if (t->compare && found != h->at)
-        die("operation %llu: iterator on key %zu instead of %zu (%s)",
-            (unsigned long long)t->done, found, h->at, t->options);
-    if (t->compare && valid && id != h->values[found])
-        die("operation %llu: iterator on key %zu shows %llu instead of %llu "
-            "(%s)",
-            (unsigned long long)t->done, found, (unsigned long long)id,
-            (unsigned long long)h->values[found], t->options);
-}
-
-static void do_move(struct run *t, const struct op *op)
-{
-    uint8_t p[PLACE_MAX];
-    struct run_iterator *h = &t->iterators[op->slot];
-    adb_slice place;
-    int valid = 0;
-    if (!h->it)
-        return;
-    switch (op->kind) {
-    case OP_FIRST:
-        valid = adb_iter_seek_first(h->it);
-        h->at = forward_from(h, 0);
-        break;
-    case OP_LAST:
-        valid = adb_iter_seek_last(h->it);
-        h->at = backward_from(h, MODEL_KEYS);
-        break;
-    case OP_SEEK:
-        place = bytes_of(t, op->place, p);
-        valid = adb_iter_seek(h->it, place.data, place.size);
-        h->at = forward_from(h, model_lower(&t->model, place));
-        break;
-    case OP_SEEK_FOR_PREV: {
-        place = bytes_of(t, op->place, p);
-        valid = adb_iter_seek_for_prev(h->it, place.data, place.size);
-        size_t at = model_lower(&t->model, place);
-        h->at = backward_from(h, at + (model_find(&t->model, place) == at));
-        break;
-    }
-    case OP_NEXT:
-        valid = adb_iter_next(h->it);
-        h->at = h->at == MODEL_KEYS ? MODEL_KEYS : forward_from(h, h->at + 1);
-        break;
-    default:
-        valid = adb_iter_prev(h->it);
-        h->at = h->at == MODEL_KEYS ? MODEL_KEYS : backward_from(h, h->at);
-        break;
-    }
-    check_iterator(t, h, valid);
+    release(t, &t->snapshots[op->slot]);
 }
 
 /* ---- maintenance ---- */
@@ -400,8 +268,7 @@ static void release_all(struct run *t)
 {
     for (size_t i = 0; i < OP_SLOTS; i++) {
         release(t, &t->snapshots[i]);
-        if (t->iterators[i].it)
-            end_iterator(&t->iterators[i]);
+        run_iter_end(t, &(struct op){.kind = OP_END, .slot = (uint8_t)i});
     }
     for (size_t i = 0; i < OP_PINS; i++)
         unpin(t, &t->pins[i]);
@@ -428,8 +295,8 @@ static void print_differences(struct run *t)
 
 static void check_everything(struct run *t)
 {
-    uint64_t found = model_scan(&t->model, t->db);
-    note(t, found);
+    uint64_t found = model_scan(&t->model, t->db, NULL);
+    run_note(t, found);
     if (t->compare && found != t->model.hash) {
         print_differences(t);
         die("operation %llu: the database differs from the model (%s)",
@@ -451,15 +318,55 @@ static void reopen(struct run *t, const char *options, bool crash)
     check_everything(t);
 }
 
+static void do_reopen(struct run *t, const struct op *op)
+{
+    reopen(t, op->options, op->kind == OP_CRASH);
+}
+
+static void do_flush(struct run *t, const struct op *op)
+{
+    (void)op;
+    must(adb_flush(t->db));
+}
+
+static void do_sync(struct run *t, const struct op *op)
+{
+    (void)op;
+    must(adb_sync(t->db));
+}
+
+static void do_verify(struct run *t, const struct op *op)
+{
+    (void)op;
+    must(adb_verify(t->db, NULL, NULL, NULL));
+}
+
+static void do_wait(struct run *t, const struct op *op)
+{
+    (void)op;
+    must(adb_wait_idle(t->db, 0));
+}
+
+static void do_stats(struct run *t, const struct op *op)
+{
+    char *json;
+    (void)op;
+    must(adb_stats(t->db, &json));
+    if (json[0] != '{' || json[strlen(json) - 1] != '}')
+        die("statistics that are no object: %s", json);
+    adb_free(json);
+    must(adb_health(t->db));
+}
+
 static void ends_of_range(struct run *t, const struct op *op,
                           uint8_t p[2][PLACE_MAX], adb_slice *from,
                           adb_slice *to)
 {
     *from = *to = (adb_slice){0, 0};
     if (op->flags & OP_FROM)
-        *from = bytes_of(t, op->from, p[0]);
+        *from = run_place(t, op->from, p[0]);
     if (op->flags & OP_TO)
-        *to = bytes_of(t, op->to, p[1]);
+        *to = run_place(t, op->to, p[1]);
 }
 
 static void do_size(struct run *t, const struct op *op)
@@ -490,83 +397,41 @@ static void do_compact(struct run *t, const struct op *op)
 
 /* ---- all of them ---- */
 
+static void (*const what_to_do[OP_KINDS])(struct run *, const struct op *) = {
+    [OP_PUT] = do_put,
+    [OP_DELETE] = do_delete,
+    [OP_BEGIN] = do_begin,
+    [OP_WRITE] = do_write,
+    [OP_GET] = do_get,
+    [OP_GET_INTO] = do_get_into,
+    [OP_MULTI_GET] = do_multi_get,
+    [OP_PIN] = do_pin,
+    [OP_UNPIN] = do_unpin,
+    [OP_SNAPSHOT] = do_snapshot,
+    [OP_RELEASE] = do_release,
+    [OP_ITER] = run_iter_begin,
+    [OP_FIRST] = run_iter_move,
+    [OP_LAST] = run_iter_move,
+    [OP_NEXT] = run_iter_move,
+    [OP_PREV] = run_iter_move,
+    [OP_SEEK] = run_iter_move,
+    [OP_SEEK_FOR_PREV] = run_iter_move,
+    [OP_END] = run_iter_end,
+    [OP_SIZE] = do_size,
+    [OP_COMPACT] = do_compact,
+    [OP_FLUSH] = do_flush,
+    [OP_SYNC] = do_sync,
+    [OP_VERIFY] = do_verify,
+    [OP_WAIT] = do_wait,
+    [OP_STATS] = do_stats,
+    [OP_REOPEN] = do_reopen,
+    [OP_CRASH] = do_reopen,
+};
+
 void run_op(struct run *t, const struct op *op)
 {
     t->done++;
-    switch ((enum op_kind)op->kind) {
-    case OP_PUT:
-        do_put(t, op);
-        break;
-    case OP_DELETE:
-        do_delete(t, op);
-        break;
-    case OP_BEGIN:
-        do_begin(t);
-        break;
-    case OP_WRITE:
-        do_write(t, op);
-        break;
-    case OP_GET:
-        do_get(t, op);
-        break;
-    case OP_GET_INTO:
-        do_get_into(t, op);
-        break;
-    case OP_MULTI_GET:
-        do_multi_get(t, op);
-        break;
-    case OP_PIN:
-        do_pin(t, op);
-        break;
-    case OP_UNPIN:
-        unpin(t, &t->pins[op->slot]);
-        break;
-    case OP_SNAPSHOT:
-        do_snapshot(t, op);
-        break;
-    case OP_RELEASE:
-        release(t, &t->snapshots[op->slot]);
-        break;
-    case OP_ITER:
-        do_iter(t, op);
-        break;
-    case OP_FIRST:
-    case OP_LAST:
-    case OP_NEXT:
-    case OP_PREV:
-    case OP_SEEK:
-    case OP_SEEK_FOR_PREV:
-        do_move(t, op);
-        break;
-    case OP_END:
-        if (t->iterators[op->slot].it)
-            end_iterator(&t->iterators[op->slot]);
-        break;
-    case OP_SIZE:
-        do_size(t, op);
-        break;
-    case OP_COMPACT:
-        do_compact(t, op);
-        break;
-    case OP_FLUSH:
-        must(adb_flush(t->db));
-        break;
-    case OP_SYNC:
-        must(adb_sync(t->db));
-        break;
-    case OP_VERIFY:
-        must(adb_verify(t->db, NULL, NULL, NULL));
-        break;
-    case OP_WAIT:
-        must(adb_wait_idle(t->db, 0));
-        break;
-    case OP_REOPEN:
-    case OP_CRASH:
-        reopen(t, op->options, op->kind == OP_CRASH);
-        break;
-    case OP_KINDS:
-        die("no operation");
-    }
+    what_to_do[op->kind](t, op);
 }
 
 void run_begin(struct run *t, uint64_t keys, const char *path,

@@ -34,6 +34,7 @@ static const struct form {
     [OP_SYNC] = {"sync", 0},
     [OP_VERIFY] = {"verify", 0},
     [OP_WAIT] = {"wait", 0},
+    [OP_STATS] = {"stats", 0},
     [OP_REOPEN] = {"reopen", OPTIONS},
     [OP_CRASH] = {"crash", OPTIONS},
 };

@@ -25,7 +25,7 @@
  *   end SLOT                       frees the iterator
  *   size [from KEY] [to KEY]
  *   compact [from KEY] [to KEY]
- *   flush | sync | verify | wait
+ *   flush | sync | verify | wait | stats
  *   reopen NAME=VALUE...           closes, opens
  *   crash NAME=VALUE...            as kill -9 would end it, opens
  *
@@ -45,7 +45,8 @@ enum op_kind {
     OP_PUT, OP_DELETE, OP_BEGIN, OP_WRITE, OP_GET, OP_GET_INTO, OP_MULTI_GET,
     OP_PIN, OP_UNPIN, OP_SNAPSHOT, OP_RELEASE, OP_ITER, OP_FIRST, OP_LAST,
     OP_NEXT, OP_PREV, OP_SEEK, OP_SEEK_FOR_PREV, OP_END, OP_SIZE, OP_COMPACT,
-    OP_FLUSH, OP_SYNC, OP_VERIFY, OP_WAIT, OP_REOPEN, OP_CRASH, OP_KINDS
+    OP_FLUSH, OP_SYNC, OP_VERIFY, OP_WAIT, OP_STATS, OP_REOPEN, OP_CRASH,
+    OP_KINDS
 };
 
 enum place_near { AT_KEY, AFTER_KEY, SHORTER_KEY, BEHIND_KEY };

@@ -14,7 +14,8 @@ static const unsigned weights[OP_KINDS] = {
     [OP_RELEASE] = 40,   [OP_ITER] = 60,    [OP_NEXT] = 200,
     [OP_END] = 30,       [OP_SIZE] = 10,    [OP_COMPACT] = 3,
     [OP_FLUSH] = 8,      [OP_SYNC] = 4,     [OP_VERIFY] = 1,
-    [OP_WAIT] = 1,       [OP_REOPEN] = 2,   [OP_CRASH] = 3,
+    [OP_WAIT] = 1,       [OP_STATS] = 1,    [OP_REOPEN] = 2,
+    [OP_CRASH] = 3,
 };
 
 void generator_init(struct generator *g, uint64_t seed,

@@ -11,16 +11,11 @@
  * directory, as scratch-XXXXXX/found.
  * ADB_TEST_KILLS sets how many; `make soak-kill` runs many more.
  */
-#include <signal.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "base/alloc.h"
 #include "db/db.h"
-#include "model/model.h"
-#include "model/model_env.h"
+#include "model/killing.h"
 
 struct shared {
     _Atomic uint64_t acknowledged;
@@ -28,16 +23,13 @@ struct shared {
     _Atomic int failed;
 };
 
-enum { ROUND_OPERATIONS = 200000 };
-static const uint64_t strike_limit_us = 100000; /* it may never strike */
+enum { ROUND_OPERATIONS = 200000, BATCH_MAX = 30 };
 
 struct round {
     uint64_t seed;
     uint64_t first_value;
     const char *path, *options;
-    bool started;           /* first wait for an acknowledgement */
-    uint64_t kill_after_us; /* if nothing strikes it before */
-    struct strike strike;
+    struct killing end;
 };
 
 /* The child's database; NULL in the parent, which runs the model alone. */
@@ -80,7 +72,7 @@ static adb_status put_batch(struct worker *w, struct model *m,
     static uint8_t bytes[MODEL_VALUE_MAX];
     adb_status status = ADB_OK;
     adb_batch *batch = w->db ? adb_batch_new() : NULL;
-    for (uint64_t n = 1 + random_below(r, 30); n > 0; n--) {
+    for (uint64_t n = 1 + random_below(r, BATCH_MAX); n > 0; n--) {
         size_t key = random_below(r, MODEL_KEYS);
         uint64_t id = m->next_value++;
         model_put(m, key, id);
@@ -126,7 +118,7 @@ static adb_status operate(struct worker *w, struct model *m, struct random *r)
                  : ADB_OK;
 }
 
-/* ---- the processes that are killed ---- */
+/* ---- the process that is killed ---- */
 
 static _Noreturn void child(const struct round *round, struct model *m,
                             struct shared *s)
@@ -135,7 +127,7 @@ static _Noreturn void child(const struct round *round, struct model *m,
     struct worker w = {.round = round};
     random_seed(&r, round->seed);
     m->next_value = round->first_value;
-    model_env_set_strike(&round->strike);
+    model_env_set_strike(&round->end.strike);
     w.db = model_open(round->path, round->options);
     for (uint64_t i = 0; i < ROUND_OPERATIONS; i++) {
         if (operate(&w, m, &r) != ADB_OK) {
@@ -150,69 +142,6 @@ static _Noreturn void child(const struct round *round, struct model *m,
     if (adb_close(w.db) != ADB_OK)
         atomic_store(&s->failed, 1);
     _exit(0);
-}
-
-/* Only opens and closes: recovery that is cut short. */
-static _Noreturn void opener(const struct round *round, struct shared *s)
-{
-    model_env_set_strike(&round->strike);
-    adb *db = model_open(round->path, round->options);
-    if (round->seed % 2 && adb_close(db) != ADB_OK) {
-        fprintf(stderr, "opener: %s\n", adb_error_message());
-        atomic_store(&s->failed, 1);
-    }
-    _exit(0);
-}
-
-/* A busy machine may take long to get the child to work. */
-static void wait_for_start(const struct shared *s)
-{
-    for (int i = 0; i < 20000 && atomic_load(&s->acknowledged) == 0; i++)
-        usleep(100);
-}
-
-static void end_child(pid_t pid, const struct round *round, struct shared *s)
-{
-    int status = 0;
-    uint64_t waited_us = 0;
-    if (pid < 0)
-        die("fork failed");
-    if (round->started)
-        wait_for_start(s);
-    if (!round->strike.number) {
-        usleep((useconds_t)round->kill_after_us);
-        waited_us = round->kill_after_us;
-    }
-    for (; waitpid(pid, &status, WNOHANG) == 0; waited_us += 200) {
-        if (waited_us >= round->kill_after_us)
-            kill(pid, SIGKILL);
-        usleep(200);
-    }
-    if (atomic_load(&s->failed) ||
-        (WIFSIGNALED(status) ? WTERMSIG(status) != SIGKILL
-                             : WEXITSTATUS(status) != 0))
-        die("the child ended with status %#x; options %s", (unsigned)status,
-            round->options);
-}
-
-/* When, or at which operation. Small numbers too, so that opening is hit. */
-static void choose_end(struct round *round, struct random *r,
-                       unsigned largest_bits, uint64_t longest_us)
-{
-    round->strike = (struct strike){0};
-    round->kill_after_us = 1 + random_below(r, longest_us);
-    if (random_below(r, 2))
-        return;
-    round->kill_after_us = strike_limit_us;
-    uint64_t bits = 1 + random_below(r, largest_bits);
-    static const unsigned kinds[] = {STRIKE_ANY, STRIKE_FILES, STRIKE_DATA};
-    round->strike = (struct strike){
-        .kinds = kinds[random_below(r, 3)],
-        .number = 1 + random_below(r, UINT64_C(1) << bits),
-        .phase = (enum strike_phase)random_below(r, 3),
-    };
-    if (round->strike.kinds == STRIKE_FILES)
-        round->strike.number = 1 + random_below(r, 400);
 }
 
 /* ---- what is left ---- */
@@ -244,16 +173,6 @@ static void check_prefix(const struct round *round, struct model *m,
         (unsigned long long)round->seed, round->options);
 }
 
-/* A copy of what the last opening finds, for whoever looks into a failure. */
-static void copy_found(const char *path)
-{
-    char command[5000];
-    snprintf(command, sizeof command,
-             "cd '%s/..' && rm -rf found && cp -r db found", path);
-    if (system(command) != 0)
-        die("cannot copy %s", path);
-}
-
 /* Alive: one more write, and an end of this kind or that. */
 static void use_on(adb *db, struct model *m, struct random *random)
 {
@@ -272,55 +191,38 @@ static void use_on(adb *db, struct model *m, struct random *random)
         must(adb_close(db));
 }
 
-static const char *const durabilities[] = {"process", "process", "none",
-                                           "sync"};
-
-static void kill_openers(struct round *round, struct random *random,
-                         struct shared *s)
-{
-    struct round again = *round;
-    again.started = false;
-    while (random_below(random, 3) == 0) {
-        again.seed = random_next(random);
-        choose_end(&again, random, 7, 6000);
-        fflush(NULL);
-        pid_t pid = fork();
-        if (pid == 0)
-            opener(&again, s);
-        end_child(pid, &again, s);
-    }
-}
-
 static void run_round(struct random *random, struct model *m,
-                      const char *path, struct shared *s)
+                      const char *scratch, const char *path, struct shared *s)
 {
     char options[MODEL_OPTIONS_MAX + 32];
+    const char *durability;
     struct round round = {.path = path, .options = options};
-    model_options(random, options);
-    const char *durability = durabilities[random_below(random, 4)];
-    strcat(options, " durability=");
-    strcat(options, durability);
+    killing_options(random, options, &durability);
     round.seed = random_next(random);
     round.first_value = m->next_value;
-    choose_end(&round, random, 16, random_below(random, 4) ? 30000 : 4000);
-    round.started = !round.strike.number && random_below(random, 4) != 0;
+    round.end =
+        killing_choose(random, 16, random_below(random, 4) ? 30000 : 4000);
+    round.end.started =
+        !round.end.strike.number && random_below(random, 4) != 0;
     atomic_store(&s->acknowledged, 0);
     atomic_store(&s->durable, 0);
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
         child(&round, m, s);
-    end_child(pid, &round, s);
-    kill_openers(&round, random, s);
+    killing_wait(pid, &round.end, &s->acknowledged, &s->failed, options);
+    killing_openers(random, path, options);
+    killing_keep(scratch);
 
     uint64_t acknowledged = atomic_load(&s->acknowledged);
     bool none = strcmp(durability, "none") == 0;
-    copy_found(path);
     adb *db = model_open(path, options);
-    uint64_t found = model_scan(m, db);
+    uint64_t found = model_scan(m, db, NULL);
     check_prefix(&round, m, found, none ? atomic_load(&s->durable)
                                         : acknowledged,
                  acknowledged + 1);
+    /* Identities of what was lost do not come again. */
+    m->next_value = round.first_value + (acknowledged + 1) * BATCH_MAX + 1;
     use_on(db, m, random);
 }
 
@@ -332,14 +234,15 @@ static void test_kill(void **state)
     uint64_t seed = test_seed();
     const char *text = getenv("ADB_TEST_KILLS");
     uint64_t kills = text ? strtoull(text, NULL, 0) : test_scaled(500, 40);
-    struct shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_true(s != MAP_FAILED);
+    struct shared *s = killing_share(sizeof *s);
     random_seed(&random, seed);
     model_init(&m, seed);
     char *scratch = scratch_new(), *path = env_join(scratch, "db");
-    for (uint64_t i = 0; i < kills; i++)
-        run_round(&random, &m, path, s);
+    for (uint64_t i = 0; i < kills; i++) {
+        run_round(&random, &m, scratch, path, s);
+        if (i % 1000 == 999)
+            printf("%llu kills\n", (unsigned long long)i + 1);
+    }
     printf("%llu kills\n", (unsigned long long)kills);
     scratch_remove(scratch);
     mem_free(path);
