@@ -20,8 +20,9 @@ struct killing killing_choose(struct random *r, unsigned largest_bits,
         .number = 1 + random_below(r, UINT64_C(1) << bits),
         .phase = (enum strike_phase)random_below(r, 3),
     };
+    /* There are few of these. */
     if (k.strike.kinds == STRIKE_FILES)
-        k.strike.number = 1 + random_below(r, 400);
+        k.strike.number = 1 + k.strike.number % 500;
     return k;
 }
 
@@ -32,7 +33,7 @@ static void wait_for_start(const _Atomic uint64_t *acknowledged)
         usleep(100);
 }
 
-void killing_wait(pid_t pid, const struct killing *k,
+bool killing_wait(pid_t pid, const struct killing *k,
                   const _Atomic uint64_t *acknowledged,
                   const _Atomic int *failed, const char *options)
 {
@@ -56,6 +57,7 @@ void killing_wait(pid_t pid, const struct killing *k,
                              : WEXITSTATUS(status) != 0))
         die("the child ended with status %#x; options %s", (unsigned)status,
             options);
+    return WIFSIGNALED(status);
 }
 
 void killing_keep(const char *scratch)

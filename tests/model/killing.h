@@ -23,8 +23,8 @@ struct killing killing_choose(struct random *r, unsigned largest_bits,
                               uint64_t longest_us);
 
 /* Kills the child in time and waits for it; an end of another kind than
-   SIGKILL or exit status 0, or *failed, is a failure. */
-void killing_wait(pid_t pid, const struct killing *k,
+   SIGKILL or exit status 0, or *failed, is a failure. True: it was killed. */
+bool killing_wait(pid_t pid, const struct killing *k,
                   const _Atomic uint64_t *acknowledged,
                   const _Atomic int *failed, const char *options);
 

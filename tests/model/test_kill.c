@@ -23,12 +23,14 @@ struct shared {
     _Atomic int failed;
 };
 
-enum { ROUND_OPERATIONS = 200000, BATCH_MAX = 30 };
+enum { BATCH_MAX = 30 };
 
 struct round {
     uint64_t seed;
     uint64_t first_value;
     const char *path, *options;
+    uint64_t operations;
+    unsigned maintain_one_in; /* operations: flushes, openings and such */
     struct killing end;
 };
 
@@ -104,13 +106,13 @@ static adb_status put_one(struct worker *w, struct model *m, struct random *r)
 /* One operation, the same in parent and child. */
 static adb_status operate(struct worker *w, struct model *m, struct random *r)
 {
-    uint64_t dice = random_below(r, 2000);
     w->barrier = false;
-    if (dice < 5)
-        return maintain(w, dice);
-    if (dice < 120)
+    if (random_below(r, w->round->maintain_one_in) == 0)
+        return maintain(w, random_below(r, 5));
+    uint64_t dice = random_below(r, 100);
+    if (dice < 6)
         return put_batch(w, m, r);
-    if (dice >= 500)
+    if (dice >= 25)
         return put_one(w, m, r);
     size_t key = random_below(r, MODEL_KEYS);
     model_delete(m, key);
@@ -129,7 +131,7 @@ static _Noreturn void child(const struct round *round, struct model *m,
     m->next_value = round->first_value;
     model_env_set_strike(&round->end.strike);
     w.db = model_open(round->path, round->options);
-    for (uint64_t i = 0; i < ROUND_OPERATIONS; i++) {
+    for (uint64_t i = 0; i < round->operations; i++) {
         if (operate(&w, m, &r) != ADB_OK) {
             fprintf(stderr, "child: %s\n", adb_error_message());
             atomic_store(&s->failed, 1);
@@ -191,67 +193,122 @@ static void use_on(adb *db, struct model *m, struct random *random)
         must(adb_close(db));
 }
 
-static void run_round(struct random *random, struct model *m,
-                      const char *scratch, const char *path, struct shared *s)
+struct place {
+    struct random random;
+    struct model model;
+    struct shared *shared;
+    char *scratch, *path;
+};
+
+/* Runs and ends a child, opens what it left, checks that and goes on. True: the
+   child was killed. */
+static bool run_round(struct place *p, struct round *round, char *options,
+                      const char *durability)
 {
-    char options[MODEL_OPTIONS_MAX + 32];
-    const char *durability;
-    struct round round = {.path = path, .options = options};
-    killing_options(random, options, &durability);
-    round.seed = random_next(random);
-    round.first_value = m->next_value;
-    round.end =
-        killing_choose(random, 16, random_below(random, 4) ? 30000 : 4000);
-    round.end.started =
-        !round.end.strike.number && random_below(random, 4) != 0;
+    struct shared *s = p->shared;
+    struct model *m = &p->model;
+    round->path = p->path;
+    round->options = options;
+    round->seed = random_next(&p->random);
+    round->first_value = m->next_value;
     atomic_store(&s->acknowledged, 0);
     atomic_store(&s->durable, 0);
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        child(&round, m, s);
-    killing_wait(pid, &round.end, &s->acknowledged, &s->failed, options);
-    killing_openers(random, path, options);
-    killing_keep(scratch);
+        child(round, m, s);
+    bool killed = killing_wait(pid, &round->end, &s->acknowledged, &s->failed,
+                               options);
+    killing_openers(&p->random, p->path, options);
+    killing_keep(p->scratch);
 
     uint64_t acknowledged = atomic_load(&s->acknowledged);
     bool none = strcmp(durability, "none") == 0;
-    adb *db = model_open(path, options);
+    adb *db = model_open(p->path, options);
     uint64_t found = model_scan(m, db, NULL);
-    check_prefix(&round, m, found, none ? atomic_load(&s->durable)
-                                        : acknowledged,
+    check_prefix(round, m, found,
+                 none ? atomic_load(&s->durable) : acknowledged,
                  acknowledged + 1);
     /* Identities of what was lost do not come again. */
-    m->next_value = round.first_value + (acknowledged + 1) * BATCH_MAX + 1;
-    use_on(db, m, random);
+    m->next_value = round->first_value + (acknowledged + 1) * BATCH_MAX + 1;
+    use_on(db, m, &p->random);
+    return killed;
+}
+
+static void begin(struct place *p)
+{
+    uint64_t seed = test_seed();
+    random_seed(&p->random, seed);
+    model_init(&p->model, seed);
+    p->shared = killing_share(sizeof *p->shared);
+    p->scratch = scratch_new();
+    p->path = env_join(p->scratch, "db");
+}
+
+static void end(struct place *p)
+{
+    scratch_remove(p->scratch);
+    mem_free(p->path);
+    munmap(p->shared, sizeof *p->shared);
+    model_deinit(&p->model);
 }
 
 static void test_kill(void **state)
 {
     (void)state;
-    struct random random;
-    static struct model m;
-    uint64_t seed = test_seed();
+    static struct place p;
     const char *text = getenv("ADB_TEST_KILLS");
     uint64_t kills = text ? strtoull(text, NULL, 0) : test_scaled(500, 40);
-    struct shared *s = killing_share(sizeof *s);
-    random_seed(&random, seed);
-    model_init(&m, seed);
-    char *scratch = scratch_new(), *path = env_join(scratch, "db");
+    begin(&p);
     for (uint64_t i = 0; i < kills; i++) {
-        run_round(&random, &m, scratch, path, s);
+        char options[MODEL_OPTIONS_MAX + 32];
+        const char *durability;
+        struct round round = {.operations = 200000, .maintain_one_in = 400};
+        killing_options(&p.random, options, &durability);
+        round.end = killing_choose(&p.random, 16,
+                                   random_below(&p.random, 4) ? 30000 : 4000);
+        round.end.started = !round.end.strike.number &&
+                            random_below(&p.random, 4) != 0;
+        run_round(&p, &round, options, durability);
         if (i % 1000 == 999)
             printf("%llu kills\n", (unsigned long long)i + 1);
     }
     printf("%llu kills\n", (unsigned long long)kills);
-    scratch_remove(scratch);
-    mem_free(path);
-    munmap(s, sizeof *s);
-    model_deinit(&m);
+    end(&p);
+}
+
+/* A short life, killed at each of its operations in turn: first those of
+   opening, then of writes, a flush, a merge and a close. */
+static void test_each_operation(void **state)
+{
+    (void)state;
+    static struct place p;
+    unsigned kills = 0;
+    begin(&p);
+    for (uint64_t number = 1; number <= test_scaled(100, 20); number++) {
+        for (enum strike_phase phase = STRIKE_BEFORE; phase <= STRIKE_AFTER;
+             phase++) {
+            char options[MODEL_OPTIONS_MAX + 32];
+            const char *durability;
+            struct round round = {.operations = 20, .maintain_one_in = 4};
+            killing_options(&p.random, options, &durability);
+            round.end = (struct killing){
+                .after_us = 20000000,
+                .strike = {STRIKE_ANY, number, phase},
+            };
+            kills += run_round(&p, &round, options, durability);
+        }
+    }
+    printf("%u kills\n", kills);
+    assert_true(kills > test_scaled(200, 40));
+    end(&p);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_kill)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_operation),
+        cmocka_unit_test(test_kill),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

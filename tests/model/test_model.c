@@ -99,7 +99,7 @@ static void test_model(void **state)
     uint64_t seed = test_seed(), done = 0, databases = 0;
     const char *text = getenv("ADB_TEST_OPS");
     uint64_t operations = text ? strtoull(text, NULL, 0)
-                               : test_scaled(5000000, 300000);
+                               : test_scaled(5000000, 200000);
     struct random random;
     random_seed(&random, seed);
     char *path = scratch_new();
