@@ -64,7 +64,8 @@ void killing_keep(const char *scratch)
 {
     char command[5000];
     snprintf(command, sizeof command,
-             "cd '%s' && rm -rf found && cp -r db found", scratch);
+             "cd '%s' && rm -rf found && mkdir -p db && cp -r db found",
+             scratch);
     if (system(command) != 0)
         die("cannot copy %s/db", scratch);
 }

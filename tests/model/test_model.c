@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-enum { EPISODE_TIMEOUT_MS = 600000 };
+enum { EPISODE_TIMEOUT_MS = 600000, PROGRESS = 10000000 };
 
 /* One database's life. */
 struct episode {
@@ -116,6 +116,9 @@ static void test_model(void **state)
         if (result.end != CHILD_DONE)
             report(e, &result);
         e->operations += e->operations == 0;
+        if (done / PROGRESS != (done + e->operations) / PROGRESS)
+            printf("%llu operations\n",
+                   (unsigned long long)(done + e->operations));
     }
     printf("%llu operations on %llu databases\n", (unsigned long long)done,
            (unsigned long long)databases);
