@@ -5,6 +5,7 @@
  */
 #include "db_test.h"
 
+#include "base/alloc.h"
 #include "env/env_fault.h"
 #include "env/env_memory.h"
 
@@ -261,12 +262,53 @@ static void test_disk_full(void **state)
     }
 }
 
+/* ---- memory ---- */
+
+static int fail_all(void *context, size_t size)
+{
+    (void)context, (void)size;
+    return 1;
+}
+
+/* Who looks at the keys' statuses alone is told as well. */
+static void test_multi_get_without_memory(void **state)
+{
+    enum { KEYS = 3 };
+    (void)state;
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    adb *db = db_test_open(disk, "/db", "memtable_size=32K");
+    adb_slice keys[KEYS];
+    adb_value values[KEYS];
+    adb_status statuses[KEYS];
+    struct db_read read = {.snapshot = NULL};
+    for (size_t i = 0; i < KEYS; i++)
+        keys[i] = slice_of_string("key");
+    db_test_put(db, "key", "value");
+    memset(values, 0x5a, sizeof values);
+    memset(statuses, 0, sizeof statuses);
+    mem_set_fail_hook(fail_all, NULL);
+    adb_status status = db_multi_get(db, &read, KEYS, keys, values, statuses);
+    mem_set_fail_hook(NULL, NULL);
+    assert_int_equal(status, ADB_NO_MEMORY);
+    for (size_t i = 0; i < KEYS; i++) {
+        assert_int_equal(statuses[i], ADB_NO_MEMORY);
+        assert_int_equal(values[i].size, 0);
+        db_value_release(&values[i]);
+    }
+    assert_ok(db_multi_get(db, &read, KEYS, keys, values, statuses));
+    for (size_t i = 0; i < KEYS; i++)
+        db_value_release(&values[i]);
+    assert_ok(db_close(db));
+    env_memory_free(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sync),
         cmocka_unit_test(test_process),
         cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_multi_get_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
