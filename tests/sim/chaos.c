@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "base/alloc.h"
 #include "base/thread.h"
 
 #define MILLISECONDS UINT64_C(1000000)
@@ -52,8 +53,40 @@ static void full_disk(struct world *w, struct random *r)
     env_memory_set_capacity(w->disk, SIM_DISK_BYTES - free + left);
 }
 
+/* One allocation in so many fails; 0: none. */
+static uint64_t memory_rare;
+static struct random memory_random;
+
+static int fail_allocation(void *context, size_t size)
+{
+    (void)context, (void)size;
+    return memory_rare && scheduler_running() &&
+           random_below(&memory_random, memory_rare) == 0;
+}
+
+static void no_memory(struct random *r)
+{
+    memory_rare = UINT64_C(1) << random_below(r, 10);
+    random_seed(&memory_random, random_next(r));
+    mem_set_fail_hook(fail_allocation, NULL);
+    scheduler_trace("one allocation in %d fails", (int)memory_rare);
+}
+
+void chaos_begin(struct world *w, struct random *r)
+{
+    uint64_t dice = random_below(r, 4);
+    if (dice == 0)
+        full_disk(w, r);
+    else if (dice == 1 && w->plan.memory_faults)
+        no_memory(r);
+    else
+        some_operations(w, r);
+}
+
 void chaos_heal(struct world *w)
 {
+    memory_rare = 0;
+    mem_set_fail_hook(NULL, NULL);
     env_fault_set(w->fault, NULL);
     env_memory_set_capacity(w->disk, SIM_DISK_BYTES);
     scheduler_trace("nothing fails");
@@ -70,10 +103,7 @@ void *chaos_run(void *context)
         clock_sleep_ns(random_below(&r, span));
         if (w->stop)
             break;
-        if (random_below(&r, 4))
-            some_operations(w, &r);
-        else
-            full_disk(w, &r);
+        chaos_begin(w, &r);
         clock_sleep_ns(random_below(&r, 4) ? random_below(&r, span)
                                            : random_below(&r, 3000) *
                                                  MILLISECONDS);

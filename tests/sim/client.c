@@ -32,7 +32,7 @@ static void expect(struct client *c, const char *what, adb_status status,
 {
     bool borne = c->world->faulty &&
                  (status == ADB_IO || status == ADB_NO_SPACE ||
-                  status == ADB_UNKNOWN_OUTCOME);
+                  status == ADB_NO_MEMORY || status == ADB_UNKNOWN_OUTCOME);
     if (status == ADB_OK || borne || (timeout && status == ADB_TIMEOUT))
         return;
     world_die(c->world, "%s: %s: %s", what, adb_status_name(status),
@@ -63,6 +63,8 @@ static void make_step(struct client *c)
         s->durability = ADB_DURABILITY_SYNC;
     for (unsigned i = 0; i < s->count; i++) {
         uint64_t size = 8 + random_below(&c->random, w->plan.value_max);
+        if (w->plan.huge && random_below(&c->random, 100) == 0)
+            size = 66000 + random_below(&c->random, 30000);
         s->edits[i].key = (uint8_t)any_key(c);
         s->edits[i].id = chance(c, 15) ? 0 : ++w->next_id | size << 32;
     }
@@ -215,7 +217,7 @@ static void check_shown(struct client *c, size_t key, uint64_t id, size_t low,
     if (!write)
         world_die(w, "key %zu showed %" PRIx64 ", which it was in no state "
                   "from %zu to %zu", key, id, low, high);
-    if (!history_show_early(w->history, write))
+    if (!history_show_early(w->history, write, clock_now_ns()))
         world_die(w, "%s", history_words(w->history));
 }
 
@@ -256,7 +258,7 @@ static void get_key(struct client *c)
 static void get_key_into(struct client *c)
 {
     char text[STORE_KEY_MAX];
-    static const size_t room = 8000;
+    static const size_t room = STORE_VALUE_MAX;
     size_t key = any_key(c), size = store_key(key, text), value_size = 0;
     uint8_t *buffer = malloc(room);
     size_t low = call(c, "a get", 30);
@@ -495,10 +497,23 @@ static void iterate(struct client *c)
 
 /* ---- barriers and the rest ---- */
 
+static void wait_idle(struct client *c)
+{
+    uint64_t timeout_ms = 1 + random_below(&c->random, 3000);
+    call(c, "adb_wait_idle", 60);
+    adb_status status = adb_wait_idle(c->world->db, timeout_ms);
+    returned(c, "wait_idle", status);
+    expect(c, "adb_wait_idle", status, true);
+}
+
 static void barrier(struct client *c)
 {
     adb *db = c->world->db;
-    uint64_t dice = random_below(&c->random, 10);
+    uint64_t dice = random_below(&c->random, 11);
+    if (dice == 10) {
+        wait_idle(c);
+        return;
+    }
     const char *what = dice < 5 ? "adb_sync" : dice < 8 ? "adb_flush"
                                                         : "adb_compact";
     char from[STORE_KEY_MAX], to[STORE_KEY_MAX];

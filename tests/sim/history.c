@@ -17,6 +17,7 @@ struct changes {
 struct history {
     struct changes keys[STORE_KEYS];
     uint64_t *hashes; /* owned; of each state */
+    uint64_t *times;  /* owned; when it was published */
     size_t capacity;
     size_t now;     /* the newest state */
     size_t durable; /* the newest state acknowledged as durable */
@@ -30,6 +31,7 @@ struct history *history_new(void)
     struct history *h = calloc(1, sizeof *h);
     h->capacity = 256;
     h->hashes = calloc(h->capacity, sizeof *h->hashes);
+    h->times = calloc(h->capacity, sizeof *h->times);
     return h;
 }
 
@@ -38,6 +40,7 @@ void history_free(struct history *h)
     for (size_t i = 0; i < STORE_KEYS; i++)
         free(h->keys[i].list);
     free(h->hashes);
+    free(h->times);
     free(h);
 }
 
@@ -70,6 +73,14 @@ void history_durable(struct history *h, size_t n)
 size_t history_durable_state(const struct history *h)
 {
     return h->durable;
+}
+
+size_t history_state_before(const struct history *h, uint64_t ns)
+{
+    size_t n = h->now;
+    while (n > 0 && h->times[n] >= ns)
+        n--;
+    return n;
 }
 
 /* ---- states ---- */
@@ -111,12 +122,14 @@ static void set_value(struct history *h, size_t key, uint64_t id)
     v->list[v->count++] = (struct change){h->now, id};
 }
 
-static void add_state(struct history *h, const struct step *step)
+static void add_state(struct history *h, const struct step *step, uint64_t ns)
 {
     if (++h->now == h->capacity) {
         h->capacity *= 2;
         h->hashes = realloc(h->hashes, h->capacity * sizeof *h->hashes);
+        h->times = realloc(h->times, h->capacity * sizeof *h->times);
     }
+    h->times[h->now] = ns;
     h->hashes[h->now] = h->hashes[h->now - 1];
     for (unsigned i = 0; i < step->count; i++)
         set_value(h, step->edits[i].key, step->edits[i].id);
@@ -140,18 +153,19 @@ void history_begin(struct history *h, uint64_t seq)
     h->early = NULL;
 }
 
-bool history_show_early(struct history *h, struct history_write *write)
+bool history_show_early(struct history *h, struct history_write *write,
+                        uint64_t now_ns)
 {
     if (h->early)
         return wrong(h, "two writes are shown before they are published");
     h->early = write;
-    add_state(h, write->step);
+    add_state(h, write->step, now_ns);
     write->at = h->now;
     return true;
 }
 
 bool history_observe(struct history *h, uint64_t seq,
-                     struct history_write *running)
+                     struct history_write *running, uint64_t now_ns)
 {
     if (seq == h->seq)
         return true;
@@ -174,7 +188,7 @@ bool history_observe(struct history *h, uint64_t seq,
                      running->step->count, (unsigned long long)count);
     h->seq = seq;
     if (!h->early) {
-        add_state(h, running->step);
+        add_state(h, running->step, now_ns);
         running->at = h->now;
     }
     h->early = NULL;
@@ -320,6 +334,6 @@ bool history_survive(struct history *h, const struct history_cut *cut,
     forget_after(h, n);
     h->durable = cut->durable;
     if (pending)
-        add_state(h, pending);
+        add_state(h, pending, 0);
     return true;
 }

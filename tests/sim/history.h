@@ -24,8 +24,7 @@
  *     under way at the time. So what survives is a prefix and batches are
  *     whole. History then goes on from there.
  *
- * Not proven: anything that no read looked at, and that time bounds of
- * durability (sync_interval) are kept.
+ * Not proven: anything that no read looked at.
  *
  * Keys and values are those of tests/trust/store.h. Everything here is called
  * by one thread at a time.
@@ -48,18 +47,22 @@ void history_free(struct history *h);
 
 /* The database is open and has published up to seq: the present state. */
 void history_begin(struct history *h, uint64_t seq);
-/* Looks at what is published. running: the write that the running thread is
-   in, NULL: none. False, with words: what happened is not possible. */
+/* Looks at what is published, at now_ns. running: the write that the running
+   thread is in, NULL: none. False, with words: what happened is not
+   possible. */
 bool history_observe(struct history *h, uint64_t seq,
-                     struct history_write *running);
+                     struct history_write *running, uint64_t now_ns);
 /* A get has shown what `write`, under way, writes to its only key. */
-bool history_show_early(struct history *h, struct history_write *write);
+bool history_show_early(struct history *h, struct history_write *write,
+                        uint64_t now_ns);
 /* The number of the newest state. */
 size_t history_now(const struct history *h);
 uint64_t history_value(const struct history *h, size_t key, size_t n);
 /* Everything up to state n is acknowledged as durable. */
 void history_durable(struct history *h, size_t n);
 size_t history_durable_state(const struct history *h);
+/* The newest state that was published before ns. */
+size_t history_state_before(const struct history *h, uint64_t ns);
 /* The words for the last thing found wrong. */
 const char *history_words(const struct history *h);
 

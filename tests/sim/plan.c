@@ -18,9 +18,11 @@ static bool chance(struct random *r, unsigned percent)
 /* Nothing may depend on the machine: no option is left to the process. */
 static void choose_options(struct plan *p, struct random *r)
 {
+    static const uint64_t intervals[] = {1, 20, 1000};
+    p->sync_interval_ms = intervals[random_below(r, 3)];
     snprintf(p->options, sizeof p->options,
              "memory_budget=%s memtable_size=%s max_memtables=%s "
-             "durability=%s sync_interval=%s wal_access=%s "
+             "durability=%s sync_interval=%" PRIu64 "ms wal_access=%s "
              "wal_segment_min=64K wal_segment_max=%s compression=%s "
              "block_size=%s filter_bits=%s table_access=%s table_size=64K "
              "compaction=%s idle_compaction=%s background_threads=%s "
@@ -28,7 +30,7 @@ static void choose_options(struct plan *p, struct random *r)
              PICK(r, "1M", "1M", "4M"), PICK(r, "32K", "32K", "64K"),
              PICK(r, "2", "3", "4"),
              PICK(r, "sync", "process", "process", "none"),
-             PICK(r, "1ms", "20ms", "1s"), PICK(r, "map", "write"),
+             p->sync_interval_ms, PICK(r, "map", "write"),
              PICK(r, "64K", "64K", "256K"), PICK(r, "none", "lz4", "zstd"),
              PICK(r, "1K", "4K"), PICK(r, "10", "0", "4"),
              PICK(r, "cache", "cache", "cache", "map"),
@@ -44,9 +46,10 @@ static void choose_load(struct plan *p, struct random *r)
     static const unsigned keys[] = {4, 20, STORE_KEYS, STORE_KEYS};
     static const unsigned values[] = {40, 700, 3000, 6000};
     p->clients = 1 + (unsigned)random_below(r, CLIENTS_MAX);
-    p->operations = 20 + (unsigned)random_below(r, 300 / p->clients);
+    p->operations = 20 + (unsigned)random_below(r, 600 / p->clients);
     p->keys = keys[random_below(r, 4)];
     p->value_max = values[random_below(r, 4)];
+    p->huge = chance(r, 20);
     p->raise_percent = chance(r, 50) ? 0 : (unsigned)random_below(r, 50);
     p->timeout_percent = chance(r, 80) ? 0 : 20;
     p->barrier_permille = (unsigned)random_below(r, 80);
@@ -81,11 +84,12 @@ void plan_make(struct plan *p, uint64_t seed)
     choose_load(p, &r);
     choose_endings(p, &r);
     p->faults = chance(&r, 35);
+    p->memory_faults = p->faults && chance(&r, 30);
     p->latency_ns =
         chance(&r, 40) ? 0 : UINT64_C(10000) << random_below(&r, 10);
     p->stall_permille = chance(&r, 70) ? 0 : 20;
     p->part_permille = chance(&r, 50) ? 0 : 100;
-    p->preempt = chance(&r, 50) ? 0 : UINT64_C(16) << random_below(&r, 9);
+    p->preempt = chance(&r, 35) ? 0 : UINT64_C(16) << random_below(&r, 9);
 }
 
 static const char *const end_names[] = {"close", "power cut", "kill"};
@@ -101,7 +105,10 @@ void plan_describe(const struct plan *p, char *out, size_t size)
         p->model == ENV_MEMORY_STRICT ? "strict" : "ordered", p->latency_ns,
         p->stall_permille ? ", stalls" : "", p->part_permille ? ", parts" : "",
         p->clients, p->operations, p->keys, p->value_max,
-        p->faults ? ", faults" : "", p->preempt);
+        p->memory_faults ? ", faults, no memory"
+        : p->faults      ? ", faults"
+                         : "",
+        p->preempt);
     for (unsigned i = 0; i < p->lives && n > 0 && (size_t)n < size; i++) {
         const struct ending *e = &p->endings[i];
         n += snprintf(out + n, size - (size_t)n, " %s", end_names[e->kind]);

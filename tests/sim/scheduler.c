@@ -52,6 +52,7 @@ static struct scheduler {
     struct task *tasks[TASKS]; /* owned; places of joined ones are reused */
     unsigned count, alive;
     struct task *running; /* NULL: main */
+    bool preempted;       /* it is at no scheduling point of its own */
     struct held held[HELD_MAX];
     unsigned held_count;
     struct random random;
@@ -241,10 +242,11 @@ static void check_watches(void)
     }
 }
 
-static void perhaps_freeze(struct task *t)
+static void perhaps_freeze(struct task *t, bool preempted)
 {
-    uint64_t ns = t->state == READY ? strategy_freeze(&s.strategy, &s.random)
-                                    : 0;
+    if (t->state != READY)
+        return;
+    uint64_t ns = strategy_freeze(&s.strategy, &s.random, preempted);
     if (!ns)
         return;
     t->state = SLEEPS;
@@ -328,7 +330,8 @@ static void step(const void *place)
     s.now_ns += 1 + random_below(&s.random, s.strategy.step_ns);
     if (s.out->steps % 1024 == 0)
         check_watches();
-    perhaps_freeze(self);
+    perhaps_freeze(self, s.preempted);
+    s.preempted = false;
     switch_to(choose());
     arm_preemption();
 }
@@ -336,6 +339,11 @@ static void step(const void *place)
 static bool in_run(void)
 {
     return s.running && !s.paused;
+}
+
+bool scheduler_running(void)
+{
+    return in_run();
 }
 
 /* ---- hooks ---- */
@@ -524,6 +532,7 @@ void __sanitizer_cov_trace_pc(void)
         return;
     }
     s.out->preemptions++;
+    s.preempted = true;
     step(PLACE);
 }
 

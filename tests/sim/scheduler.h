@@ -91,6 +91,8 @@ void scheduler_unwatch(void);
 void scheduler_set_local(void *local);
 void *scheduler_local(void);
 
+/* Within a run and not paused. */
+bool scheduler_running(void);
 uint64_t scheduler_steps(void);
 /* The name of the running thread; "" outside of a run. */
 const char *scheduler_thread_name(void);

@@ -3,6 +3,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+/* A call freezes many times, and is to end in its time all the same. */
+static const uint64_t freeze_most_ns = 10000000;
+
 /* From low to high, each order of magnitude as likely as another. */
 static uint64_t spread(struct random *r, uint64_t low, unsigned doublings)
 {
@@ -31,15 +34,19 @@ void strategy_init(struct strategy *st, struct random *r)
     st->step_ns = spread(r, 16, 8);
     st->phase = 200 + random_below(r, 20000);
     if (random_below(r, 2)) {
-        st->freeze_every = spread(r, 100, 6);
+        st->freeze_every = spread(r, 4, 9);
         st->freeze_ns = st->step_ns * spread(r, 64, 8);
+        if (st->freeze_ns > freeze_most_ns)
+            st->freeze_ns = freeze_most_ns;
     }
     draw(st, r);
 }
 
-uint64_t strategy_freeze(const struct strategy *st, struct random *r)
+uint64_t strategy_freeze(const struct strategy *st, struct random *r,
+                         bool preempted)
 {
-    if (!st->freeze_every || random_below(r, st->freeze_every))
+    uint64_t every = st->freeze_every * (preempted ? 1 : 16);
+    if (!every || random_below(r, every))
         return 0;
     return 1 + random_below(r, st->freeze_ns);
 }

@@ -35,7 +35,8 @@ struct strategy {
     uint64_t burst;    /* mean length */
     uint64_t interval; /* mean steps between changes of priority */
     uint64_t patience; /* a starved thread gets one turn in so many */
-    uint64_t freeze_every; /* mean steps; 0: never */
+    uint64_t freeze_every; /* mean preemptions, and 16 times as many other
+                              steps, between freezes; 0: never */
     uint64_t freeze_ns;    /* at most */
     uint64_t left;     /* steps until the next change of priority */
     uint64_t phase;    /* steps until the next strategy, when changing */
@@ -54,7 +55,8 @@ unsigned strategy_choose(struct strategy *st, struct random *r,
                          const unsigned *ready, unsigned count,
                          unsigned running);
 /* For how long the running task, which could go on, freezes; 0: not at all. */
-uint64_t strategy_freeze(const struct strategy *st, struct random *r);
+uint64_t strategy_freeze(const struct strategy *st, struct random *r,
+                         bool preempted);
 /* The running task spins: another one must run for it to get anywhere. */
 void strategy_yielded(struct strategy *st, unsigned task);
 /* Long bursts from now on. */

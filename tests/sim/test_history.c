@@ -16,7 +16,7 @@ static void publish(struct history *h, uint64_t *seq, const struct step *step)
 {
     struct history_write w = {.step = step};
     *seq += step->count;
-    if (!history_observe(h, *seq, &w))
+    if (!history_observe(h, *seq, &w, *seq))
         fail_msg("%s", history_words(h));
     assert_int_equal(w.at, history_now(h));
 }
@@ -58,6 +58,11 @@ static void test_states(void **state)
     static const uint64_t ones[] = {0, 10, 10, 11, 0};
     static const uint64_t twos[] = {0, 0, 20, 21, 21};
     assert_int_equal(history_now(h), 4);
+    /* Published at the times 101, 102, 105, 106. */
+    assert_int_equal(history_state_before(h, 101), 0);
+    assert_int_equal(history_state_before(h, 105), 2);
+    assert_int_equal(history_state_before(h, 106), 3);
+    assert_int_equal(history_state_before(h, 1000), 4);
     for (size_t n = 0; n <= 4; n++) {
         assert_int_equal(history_value(h, 1, n), ones[n]);
         assert_int_equal(history_value(h, 2, n), twos[n]);
@@ -73,13 +78,13 @@ static void test_wrong_publications(void **state)
     struct history *h = example(&seq);
     struct step step = put(5, 50);
     struct history_write w = {.step = &step}, nothing = {.step = NULL};
-    assert_true(history_observe(h, seq, NULL));
-    assert_false(history_observe(h, seq - 1, &w));
-    assert_false(history_observe(h, seq + 1, NULL));
-    assert_false(history_observe(h, seq + 1, &nothing));
-    assert_false(history_observe(h, seq + 2, &w)); /* two for one */
-    assert_true(history_observe(h, seq + 1, &w));
-    assert_false(history_observe(h, seq + 2, &w)); /* a second time */
+    assert_true(history_observe(h, seq, NULL, 7));
+    assert_false(history_observe(h, seq - 1, &w, 7));
+    assert_false(history_observe(h, seq + 1, NULL, 7));
+    assert_false(history_observe(h, seq + 1, &nothing, 7));
+    assert_false(history_observe(h, seq + 2, &w, 7)); /* two for one */
+    assert_true(history_observe(h, seq + 1, &w, 7));
+    assert_false(history_observe(h, seq + 2, &w, 7)); /* a second time */
     history_free(h);
 }
 
@@ -90,15 +95,15 @@ static void test_shown_early(void **state)
     struct history *h = example(&seq);
     struct step step = put(5, 50), other = put(6, 60);
     struct history_write w = {.step = &step}, late = {.step = &other};
-    assert_true(history_show_early(h, &w));
+    assert_true(history_show_early(h, &w, 7));
     assert_int_equal(w.at, 5);
     assert_true(history_shows(h, 5, 50, 5, 5));
     /* It is the next to be published, and then it was once. */
-    assert_false(history_observe(h, seq + 1, &late));
-    assert_true(history_observe(h, seq + 1, &w));
+    assert_false(history_observe(h, seq + 1, &late, 7));
+    assert_true(history_observe(h, seq + 1, &w, 7));
     assert_int_equal(history_now(h), 5);
-    assert_false(history_observe(h, seq + 2, &w));
-    assert_true(history_observe(h, seq + 2, &late));
+    assert_false(history_observe(h, seq + 2, &w, 7));
+    assert_true(history_observe(h, seq + 2, &late, 7));
     assert_int_equal(late.at, 6);
     history_free(h);
 }

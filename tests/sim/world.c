@@ -42,7 +42,8 @@ void world_observe(struct world *w)
         return;
     uint64_t seq = atomic_load(&w->db->published_seq);
     struct client *c = running_client();
-    if (!history_observe(w->history, seq, c ? &c->write : NULL))
+    if (!history_observe(w->history, seq, c ? &c->write : NULL,
+                         clock_now_ns()))
         world_die(w, "%s", history_words(w->history));
 }
 
@@ -60,6 +61,18 @@ static void describe_cut(struct world *w)
              w->cut.pending_count);
 }
 
+/* The state that the periodic sync must have reached, give or take what a
+   sync of this disk and a starved thread may take. */
+static size_t synced_by_now(const struct world *w)
+{
+    uint64_t late = w->plan.sync_interval_ms * 1000000 + 10 * SECONDS;
+    uint64_t now = clock_now_ns();
+    bool periodic = strstr(w->plan.options, "durability=process") != NULL;
+    if (!periodic || w->faulty || now < late)
+        return 0;
+    return history_state_before(w->history, now - late);
+}
+
 /* What may be left if the world ended now. */
 static void make_cut(struct world *w)
 {
@@ -72,6 +85,7 @@ static void make_cut(struct world *w)
             w->cut.low = w->cut.durable;
         return;
     }
+    history_durable(h, synced_by_now(w));
     history_cut(h, kept ? history_now(h) : history_durable_state(h), &w->cut);
     for (unsigned i = 0; i < w->plan.clients; i++) {
         const struct history_write *write = &w->clients[i].write;
@@ -127,19 +141,45 @@ static void on_point(void *context)
 
 /* ---- opening ---- */
 
-static adb *open_on(struct world *w, struct env *env)
+static adb_status try_open(struct world *w, struct env *env, adb **db)
 {
     struct adb_options o;
-    adb *db = NULL;
     store_options(&o, w->plan.options, env);
     o.manifest_roll_bytes = w->plan.manifest_roll_bytes;
     scheduler_watch("adb_open", 120 * SECONDS);
-    adb_status status = adb_open(STORE_PATH, &o, &db);
+    adb_status status = adb_open(STORE_PATH, &o, db);
     scheduler_trace("adb_open: %s", adb_status_name(status));
     scheduler_unwatch();
-    if (status != ADB_OK)
+    return status;
+}
+
+static adb *open_on(struct world *w, struct env *env)
+{
+    adb *db = NULL;
+    if (try_open(w, env, &db) != ADB_OK)
         world_die(w, "adb_open: %s", adb_error_message());
     return db;
+}
+
+/* An opening that fails says why, keeps nothing, and can be repeated. */
+static adb *open_with_faults(struct world *w)
+{
+    adb *db = NULL;
+    chaos_begin(w, &w->random);
+    adb_status status = try_open(w, w->env, &db);
+    if (status == ADB_OK) {
+        chaos_heal(w);
+        return db;
+    }
+    if (status != ADB_IO && status != ADB_NO_SPACE && status != ADB_NO_MEMORY &&
+        status != ADB_UNKNOWN_OUTCOME)
+        world_die(w, "adb_open: %s: %s", adb_status_name(status),
+                  adb_error_message());
+    chaos_heal(w);
+    if (sim_env_handles(w->env))
+        world_die(w, "adb_open failed and left %" PRIu64 " handles",
+                  sim_env_handles(w->env));
+    return open_on(w, w->env);
 }
 
 static void scan(struct world *w, adb *db, struct store_state *found)
@@ -177,6 +217,8 @@ static void settle(struct world *w, adb *db)
         world_die(w, "%s", history_words(w->history));
     }
     scheduler_pause();
+    /* Recovery has written to new files what may not have been durable. */
+    history_durable(w->history, history_now(w->history));
     history_begin(w->history, atomic_load(&db->published_seq));
     w->settled = true;
     w->db = db;
@@ -307,7 +349,8 @@ static void live(struct world *w, bool clients)
             w->extra[i] = NULL;
         }
     make_envs(w);
-    settle(w, open_on(w, w->env));
+    bool faults = clients && w->plan.faults && random_below(&w->random, 4) == 0;
+    settle(w, faults ? open_with_faults(w) : open_on(w, w->env));
     if (clients && !w->image)
         work(w);
     end_life(w);

@@ -37,6 +37,8 @@ struct plan {
     unsigned clients, operations; /* of each client */
     unsigned keys;
     unsigned value_max;
+    bool huge; /* some values above a memtable and a segment */
+    uint64_t sync_interval_ms;
     unsigned raise_percent;   /* writes that ask for durability sync */
     unsigned timeout_percent; /* writes with a deadline */
     unsigned barrier_permille; /* flush, compact, sync */
@@ -45,6 +47,7 @@ struct plan {
     unsigned lives;
     struct ending endings[LIVES_MAX];
     bool faults;
+    bool memory_faults; /* allocations fail too */
     uint64_t latency_ns;
     unsigned stall_permille, part_permille;
     uint64_t preempt;
@@ -122,8 +125,10 @@ void *client_run(void *client);
 /* A write of the world's own, until it succeeds. */
 void client_write_until_ok(struct client *c);
 
-/* chaos.c: a thread that makes operations fail and fills the disk */
+/* chaos.c: a thread that makes operations fail, fills the disk and takes the
+   memory away */
 void *chaos_run(void *world);
+void chaos_begin(struct world *w, struct random *r);
 void chaos_heal(struct world *w);
 
 /* Looks at what is published; before and behind every operation. */
