@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 .PHONY: all build run test install bench bench-build bench-full bench-large \
 	bench-stall bench-scaling guard fuzz clean help deps test-deps format \
 	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic \
-	soak-threads
+	soak-threads soak-sim
 
 all: build
 
@@ -111,6 +111,11 @@ soak-fault: test-deps
 ## make soak-damage  flip every bit of every file of a small database
 soak-damage: test-deps
 	$(call soak,trust_damage,ADB_TEST_DAMAGES=0)
+
+## make soak-sim  SEEDS fresh seeds of the simulation (default 100000)
+soak-sim: test-deps
+	$(call soak,sim_sim,ADB_TEST_SEEDS=$(or $(SEEDS),100000) \
+		ADB_TEST_JOBS=$(JOBS))
 
 ## make format   clang-format over all C files
 format:
