@@ -175,3 +175,69 @@ adb_status sst_decompress(enum sst_compression kind, const void *data,
                                        "version",
                       (int)kind);
 }
+
+/* ---- sizes not known ---- */
+
+enum { ROOM_FIRST = 64 << 10 };
+
+size_t sst_lz4_head(const void *data, size_t available, void *out, size_t size)
+{
+    int got = LZ4_decompress_safe_partial(
+        data, out, (int)MIN_OF(available, (size_t)INT32_MAX), (int)size,
+        (int)size);
+    return got > 0 ? (size_t)got : 0;
+}
+
+size_t sst_zstd_span(const void *data, size_t available)
+{
+    if (available < 4 || get_u32(data) != ZSTD_MAGICNUMBER)
+        return 0;
+    size_t span = ZSTD_findFrameCompressedSize(data, available);
+    return ZSTD_isError(span) ? 0 : span;
+}
+
+static adb_status decompress_all_lz4(const void *data, size_t size,
+                                     struct buffer *raw)
+{
+    for (size_t room = ROOM_FIRST; room <= SST_MAX_BLOCK; room *= 2) {
+        adb_status status = buffer_reserve(raw, room);
+        if (status != ADB_OK)
+            return status;
+        int got = LZ4_decompress_safe(data, (char *)raw->data + raw->size,
+                                      (int)size, (int)room);
+        if (got >= 0) {
+            raw->size += (size_t)got;
+            return ADB_OK;
+        }
+        if (!sst_sizes_fit(size, room))
+            break;
+    }
+    return status_set(ADB_CORRUPTION, "lz4 block does not unpack");
+}
+
+static adb_status decompress_all_zstd(const void *data, size_t size,
+                                      struct buffer *raw)
+{
+    unsigned long long full = ZSTD_getFrameContentSize(data, size);
+    if (full > SST_MAX_BLOCK || !sst_sizes_fit(size, full))
+        return status_set(ADB_CORRUPTION, "zstd block of unknown size");
+    adb_status status = buffer_reserve(raw, (size_t)full + 1);
+    if (status == ADB_OK)
+        status = decompress_zstd(data, size, raw->data + raw->size,
+                                 (size_t)full);
+    if (status == ADB_OK)
+        raw->size += (size_t)full;
+    return status;
+}
+
+adb_status sst_decompress_all(enum sst_compression kind, const void *data,
+                              size_t size, struct buffer *raw)
+{
+    if (size > INT32_MAX)
+        return status_set(ADB_CORRUPTION, "block size out of range");
+    if (kind == SST_COMPRESSION_LZ4)
+        return decompress_all_lz4(data, size, raw);
+    if (kind == SST_COMPRESSION_ZSTD)
+        return decompress_all_zstd(data, size, raw);
+    return buffer_append(raw, data, size);
+}

@@ -7,7 +7,7 @@
 #ifndef SST_COMPRESS_H
 #define SST_COMPRESS_H
 
-#include "base/status.h"
+#include "base/buffer.h"
 #include "sst/table_info.h"
 
 struct sst_compressor;
@@ -30,5 +30,17 @@ size_t sst_compress(struct sst_compressor *c, const void *data, size_t size,
 adb_status sst_decompress(enum sst_compression kind, const void *data,
                           size_t size, void *raw, size_t raw_size)
     ADB_MUST_CHECK;
+
+/* ---- for packed blocks of which nobody tells the sizes (sst_walk.h) ---- */
+
+/* The first bytes of an lz4 block that begins at data: at most size of them.
+   Returns how many; 0: surely none begins there. */
+size_t sst_lz4_head(const void *data, size_t available, void *out, size_t size);
+/* The stored size of the zstd frame at data; 0: none begins there, or not all
+   of it is available. */
+size_t sst_zstd_span(const void *data, size_t available);
+/* Appends all that `size` packed bytes hold to raw. */
+adb_status sst_decompress_all(enum sst_compression kind, const void *data,
+                              size_t size, struct buffer *raw) ADB_MUST_CHECK;
 
 #endif

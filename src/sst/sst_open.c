@@ -236,6 +236,41 @@ adb_status sst_reader_open(const struct sst_context *context,
     return sst_reader_open_at(context, info, out, &at);
 }
 
+static adb_status fill_raw(struct sst_reader *r)
+{
+    struct file_handle *handle;
+    struct env_file *file;
+    adb_status status =
+        file_table_acquire(r->context.files, r->info.number, &handle, &file);
+    if (status != ADB_OK)
+        return status;
+    status = env_file_size(file, &r->info.size);
+    file_table_release(r->context.files, handle);
+    r->data_end = r->info.size;
+    return status;
+}
+
+adb_status sst_reader_open_raw(const struct sst_context *context,
+                               uint64_t number, struct sst_reader **out)
+{
+    struct sst_reader *r = mem_zalloc(sizeof *r);
+    if (!r)
+        return status_set(ADB_NO_MEMORY, "no memory to open a table");
+    r->context = *context;
+    r->info.number = number;
+    atomic_init(&r->refs, 1);
+    r->path = sst_path(context->directory, number);
+    adb_status status =
+        r->path ? fill_raw(r)
+                : status_set(ADB_NO_MEMORY, "no memory for a table's path");
+    if (status != ADB_OK) {
+        free_reader(r);
+        return status;
+    }
+    *out = r;
+    return ADB_OK;
+}
+
 struct sst_reader *sst_reader_ref(struct sst_reader *r)
 {
     atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);

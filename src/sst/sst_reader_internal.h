@@ -96,6 +96,12 @@ adb_status sst_reader_open_at(const struct sst_context *context,
                               struct sst_reader **out,
                               uint64_t *at) ADB_MUST_CHECK;
 
+/* A reader of nothing but the file's bytes, for those who know where to look:
+   frames and extents anywhere in it can be loaded, no key can be found. */
+adb_status sst_reader_open_raw(const struct sst_context *context,
+                               uint64_t number,
+                               struct sst_reader **out) ADB_MUST_CHECK;
+
 /* ---- counting ---- */
 
 unsigned sst_counter_shard(void); /* of the calling thread */
