@@ -88,4 +88,10 @@ void wal_discard_segment(struct wal *w, struct wal_segment *s, bool announced);
 /* Removes what no crash would miss: prepared segment and spares. */
 adb_status wal_remove_unused(struct wal *w) ADB_MUST_CHECK;
 
+/* wal_recovery.c: what a segment's header says of the one before. expected:
+   the database, 0: any. ADB_CORRUPTION, ADB_UNSUPPORTED. */
+adb_status wal_decode_header(const char *path, adb_slice payload,
+                             uint64_t number, uint64_t expected,
+                             struct wal_end *before) ADB_MUST_CHECK;
+
 #endif

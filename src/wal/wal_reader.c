@@ -3,7 +3,7 @@
 #include "base/alloc.h"
 #include "wal/wal.h"
 
-enum { WINDOW = 1 << 20 };
+enum { WINDOW = 1 << 20, PAGE = 4096 };
 
 adb_status wal_reader_open(struct wal_reader *r, struct env *env,
                            const char *directory, uint64_t number,
@@ -44,6 +44,25 @@ void wal_reader_deinit(struct wal_reader *r)
     r->capacity = r->have = 0;
 }
 
+/* Page by page; those that cannot be read become zeros. */
+static adb_status read_pages(struct wal_reader *r, uint64_t offset,
+                             uint8_t *to, size_t size)
+{
+    while (size) {
+        size_t piece = MIN_OF(size, PAGE - (size_t)(offset % PAGE)), got;
+        adb_status status = env_file_read(r->file, offset, to, piece, &got);
+        if (status == ADB_IO)
+            got = 0;
+        else if (status != ADB_OK)
+            return status;
+        memset(to + got, 0, piece - got);
+        offset += piece;
+        to += piece;
+        size -= piece;
+    }
+    return ADB_OK;
+}
+
 /* Makes [offset, offset + size), which lies inside the file, part of the
    window, keeping what it already has of it. */
 static adb_status load(struct wal_reader *r, uint64_t offset, size_t size)
@@ -70,6 +89,10 @@ static adb_status load(struct wal_reader *r, uint64_t offset, size_t size)
     size_t want = (size_t)MIN_OF((uint64_t)most, r->size - offset) - kept, got;
     adb_status status = env_file_read(r->file, offset + kept, r->data + kept,
                                       want, &got);
+    if (status == ADB_IO && r->skip_unreadable) {
+        status = read_pages(r, offset + kept, r->data + kept, want);
+        got = want;
+    }
     if (status == ADB_OK && kept + got < size)
         status = status_set(ADB_IO, "'%s' shrank while it was read",
                             r->file->path);

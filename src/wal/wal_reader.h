@@ -18,6 +18,7 @@ struct wal_reader {
     size_t capacity;
     size_t have;
     uint64_t base;
+    bool skip_unreadable; /* what the system cannot read counts as zeros */
 };
 
 /* Opens segment `number`; a file that is not there is no failure. */

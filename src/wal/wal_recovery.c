@@ -59,12 +59,13 @@ static adb_status open_segment(struct recovery *r, size_t i, bool *exists)
 
 /* ---- headers ---- */
 
-static adb_status parse_header(struct link *link, const char *path,
-                               uint64_t number, uint64_t expected)
+adb_status wal_decode_header(const char *path, adb_slice payload,
+                             uint64_t number, uint64_t expected,
+                             struct wal_end *before)
 {
-    adb_slice payload = link->header.payload;
     const uint8_t *p = payload.data, *end = p + payload.size;
     uint64_t version, own, capacity, database = 0;
+    struct wal_end b = {0};
 
     p = get_varint(p, end, &version);
     if (p && version != WAL_FORMAT_VERSION)
@@ -77,19 +78,19 @@ static adb_status parse_header(struct link *link, const char *path,
     if (p)
         p = get_varint(p, end, &capacity);
     if (p)
-        p = get_varint(p, end, &link->before.segment);
+        p = get_varint(p, end, &b.segment);
     if (p)
-        p = get_varint(p, end, &link->before.length);
+        p = get_varint(p, end, &b.length);
     if (p && end - p > 8) {
-        link->before.checksum = get_u64(p);
-        p = get_varint(p + 8, end, &link->before.next_seq);
+        b.checksum = get_u64(p);
+        p = get_varint(p + 8, end, &b.next_seq);
         if (p && p < end)
             p = get_varint(p, end, &database);
     } else {
         p = NULL;
     }
-    if (p != end || own != number || link->before.segment >= number ||
-        link->before.next_seq > KV_MAX_SEQ + 1)
+    if (p != end || own != number || b.segment >= number ||
+        b.next_seq > KV_MAX_SEQ + 1)
         return status_set(ADB_CORRUPTION,
                           "'%s' offset 0: malformed segment header", path);
     if (expected && database != expected)
@@ -97,7 +98,7 @@ static adb_status parse_header(struct link *link, const char *path,
                           "'%s' offset 0: the segment belongs to another "
                           "database",
                           path);
-    link->valid = true;
+    *before = b;
     return ADB_OK;
 }
 
@@ -113,8 +114,10 @@ static adb_status read_header(struct recovery *r, size_t i)
     if (status == ADB_OK && valid &&
         link->header.kind == RECORD_SEGMENT_HEADER) {
         learn(r, &link->header);
-        status = parse_header(link, r->reader.file->path, r->in->segments[i],
-                              r->in->database);
+        status = wal_decode_header(r->reader.file->path, link->header.payload,
+                                   r->in->segments[i], r->in->database,
+                                   &link->before);
+        link->valid = status == ADB_OK;
     }
     link->header.payload = slice_of(NULL, 0);
     return status;

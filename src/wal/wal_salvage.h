@@ -1,0 +1,54 @@
+/*
+ * What a damaged log still holds. Recovery (wal.h) refuses a log in which
+ * something is missing that was promised; this takes every record that is
+ * valid: a record validates alone, bound to its segment and place.
+ *
+ *   | h | r1 | ~~~~ | r3 | r4 |      r1, r3, r4; the hole is reported
+ *
+ * So what it gives is no prefix of history any more. Not taken: what stands
+ * behind the known end of a segment, segments that the chain of headers passes
+ * by (an earlier recovery has cut them off), segments of another database.
+ *
+ * Threads: one user; nothing on disk is changed.
+ */
+#ifndef WAL_WAL_SALVAGE_H
+#define WAL_WAL_SALVAGE_H
+
+#include "wal/wal.h"
+
+/* A hole, lent for one call. */
+struct wal_hole {
+    uint64_t segment, offset;
+    uint64_t size;       /* bytes; 0: not known */
+    uint64_t operations; /* at most so many are missing; 0: not known */
+    adb_status status;   /* ADB_CORRUPTION, or why it could not be read */
+    const char *text;
+};
+
+struct wal_salvage {
+    struct env *env;
+    const char *directory;
+    const uint64_t *segments; /* ascending */
+    size_t segment_count;
+    const struct wal_end *ends; /* as in wal_recovery; NULL: none known */
+    struct watermark synced_through; /* as far as it is known */
+    uint64_t database;               /* 0: any */
+    bool skip_unreadable; /* what the system cannot read is a hole */
+    /* For each record in order. ADB_CORRUPTION: its payload makes no sense, it
+       is a hole too; another failure stops. */
+    adb_status (*replay)(void *context, uint64_t segment, uint64_t offset,
+                         uint64_t seq, uint32_t count, adb_slice payload);
+    void (*report)(void *context, const struct wal_hole *hole);
+    void *context;
+};
+
+struct wal_salvaged {
+    uint64_t records, bytes;
+    uint64_t next_seq; /* after the last; 0: none */
+    uint64_t holes;
+};
+
+adb_status wal_salvage(const struct wal_salvage *in,
+                       struct wal_salvaged *out) ADB_MUST_CHECK;
+
+#endif
