@@ -4,6 +4,9 @@
  */
 #include "api_test.h"
 
+#include <dirent.h>
+#include <sys/stat.h>
+
 static int setup(void **state)
 {
     *state = scratch_new();
@@ -440,9 +443,43 @@ static void test_values_of_all_sizes(void **state)
         large_value(*state, 70u << 20, "durability=process");
 }
 
+/* Blocks of all files of a directory, in bytes. */
+static uint64_t disk_use(const char *path)
+{
+    char name[4096];
+    uint64_t bytes = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (struct dirent *e; (e = readdir(dir));) {
+        struct stat s;
+        snprintf(name, sizeof name, "%s/%s", path, e->d_name);
+        if (stat(name, &s) == 0 && S_ISREG(s.st_mode))
+            bytes += (uint64_t)s.st_blocks * 512;
+    }
+    closedir(dir);
+    return bytes;
+}
+
+/* Little data takes little disk, by whatever durability. */
+static void test_ten_keys(void **state)
+{
+    static const char *const options[] = {
+        "", "durability=process", "durability=none", "wal_access=write"};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        char key[] = "key 0";
+        adb *db = open_with(*state, options[i]);
+        for (; key[4] <= '9'; key[4]++)
+            put_text(db, key, "value");
+        assert_true(disk_use(*state) < 4 << 20);
+        assert_ok(adb_close(db));
+        assert_true(disk_use(*state) < 4 << 20);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_ten_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sizes_of_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sizes_of_values, setup,
                                         teardown),
