@@ -14,6 +14,7 @@
 static const unsigned kinds[] = {
     ENV_FAULT_WRITE,
     ENV_FAULT_SYNC,
+    ENV_FAULT_SYNC,
     ENV_FAULT_SYNC | ENV_FAULT_SYNC_DIR,
     ENV_FAULT_WRITE | ENV_FAULT_ALLOCATE | ENV_FAULT_POPULATE,
     ENV_FAULT_OPEN,
@@ -23,15 +24,15 @@ static const unsigned kinds[] = {
     ENV_FAULT_STAT | ENV_FAULT_SIZE | ENV_FAULT_CLOSE,
     ENV_FAULT_ANY,
 };
-static const char *const parts[] = {NULL, NULL, ".log", ".sst", "MANIFEST",
-                                    "CURRENT"};
+static const char *const parts[] = {NULL, NULL, ".log", ".log", ".sst",
+                                    "MANIFEST", "CURRENT"};
 
 static void some_operations(struct world *w, struct random *r)
 {
     struct env_fault_rule rule = {
         .operations = kinds[random_below(r, sizeof kinds / sizeof kinds[0])],
         .path_part = parts[random_below(r, sizeof parts / sizeof parts[0])],
-        .skip = random_below(r, 20),
+        .skip = random_below(r, 2) ? 0 : random_below(r, 12),
         .count = random_below(r, 3) ? 1 + random_below(r, 3) : UINT64_MAX,
         .error = random_below(r, 2) ? EIO : ENOSPC,
         .partial = random_below(r, 2) ? random_below(r, 2000) : 0,
@@ -87,9 +88,33 @@ void chaos_heal(struct world *w)
 {
     memory_rare = 0;
     mem_set_fail_hook(NULL, NULL);
+    w->faults += env_fault_hits(w->fault);
     env_fault_set(w->fault, NULL);
     env_memory_set_capacity(w->disk, SIM_DISK_BYTES);
     scheduler_trace("nothing fails");
+}
+
+/* Until clients have done some operations, or for long enough. */
+static void wait_for_operations(struct world *w, struct random *r,
+                                uint64_t most, bool until_met)
+{
+    uint64_t enough = w->operations + 1 + random_below(r, most);
+    uint64_t poll_ns = 20000 + w->plan.latency_ns / 4;
+    for (int i = 0; i < 500 && !w->stop && w->operations < enough; i++) {
+        if (until_met && env_fault_hits(w->fault))
+            break;
+        clock_sleep_ns(poll_ns);
+    }
+}
+
+/* A while with the cause there: at least until it was met, mostly. */
+static void let_it_show(struct world *w, struct random *r)
+{
+    wait_for_operations(w, r, 60, true);
+    if (random_below(r, 8) == 0)
+        clock_sleep_ns(random_below(r, 3000) * MILLISECONDS);
+    else if (random_below(r, 2))
+        wait_for_operations(w, r, 20, false);
 }
 
 void *chaos_run(void *context)
@@ -97,16 +122,12 @@ void *chaos_run(void *context)
     struct world *w = context;
     struct random r;
     random_seed(&r, w->seed + w->life);
-    /* Mostly short against what an operation of this seed takes. */
-    uint64_t span = (w->plan.latency_ns + 20000) * 200;
     while (!w->stop) {
-        clock_sleep_ns(random_below(&r, span));
+        wait_for_operations(w, &r, 40, false);
         if (w->stop)
             break;
         chaos_begin(w, &r);
-        clock_sleep_ns(random_below(&r, 4) ? random_below(&r, span)
-                                           : random_below(&r, 3000) *
-                                                 MILLISECONDS);
+        let_it_show(w, &r);
         chaos_heal(w);
     }
     return NULL;

@@ -30,7 +30,7 @@ struct worker {
     pid_t pid;
     _Atomic uint64_t seed; /* the one it is at */
     _Atomic uint64_t seeds, twice, steps, switches, preemptions;
-    _Atomic uint64_t operations, changes, images, flushes, merges;
+    _Atomic uint64_t operations, changes, images, flushes, merges, faults;
     _Atomic uint64_t simulated_ms;
 };
 
@@ -85,6 +85,7 @@ static void run_seed(uint64_t seed, bool twice, FILE *trace, struct worker *to)
     to->images += w.images;
     to->flushes += w.flushes;
     to->merges += w.merges;
+    to->faults += w.faults;
     to->simulated_ms += first.simulated_ns / 1000000;
     if (trace)
         fprintf(trace, "%s\n%s\n", first.strategy, world_describe(&w));
@@ -159,15 +160,17 @@ static void print_summary(const struct worker *workers, uint64_t jobs,
         sum.images += workers[i].images;
         sum.flushes += workers[i].flushes;
         sum.merges += workers[i].merges;
+        sum.faults += workers[i].faults;
         sum.simulated_ms += workers[i].simulated_ms;
     }
     printf("%" PRIu64 " seeds (%" PRIu64 " twice) in %.1f s: %" PRIu64
            " operations, %" PRIu64 " flushes, %" PRIu64 " merges, %" PRIu64
-           " crash images,\n%" PRIu64 " disk changes, %" PRIu64
+           " crash images,\n%" PRIu64 " failed calls, %" PRIu64
+           " disk changes, %" PRIu64
            " steps, %" PRIu64 " switches, %" PRIu64 " preemptions, %" PRIu64
            " simulated seconds\n",
            sum.seeds, sum.twice, seconds, sum.operations, sum.flushes,
-           sum.merges, sum.images, sum.changes, sum.steps, sum.switches,
+           sum.merges, sum.images, sum.faults, sum.changes, sum.steps, sum.switches,
            sum.preemptions, sum.simulated_ms / 1000);
 }
 

@@ -104,7 +104,7 @@ struct world {
     bool settled; /* found and compared */
 
     /* For the summary. */
-    uint64_t operations, changes, images, flushes, merges;
+    uint64_t operations, changes, images, flushes, merges, faults;
 };
 
 /* Runs the seed; dies of anything that is wrong. trace may be NULL. */
