@@ -170,8 +170,8 @@ static void print_summary(const struct worker *workers, uint64_t jobs,
            " steps, %" PRIu64 " switches, %" PRIu64 " preemptions, %" PRIu64
            " simulated seconds\n",
            sum.seeds, sum.twice, seconds, sum.operations, sum.flushes,
-           sum.merges, sum.images, sum.faults, sum.changes, sum.steps, sum.switches,
-           sum.preemptions, sum.simulated_ms / 1000);
+           sum.merges, sum.images, sum.faults, sum.changes, sum.steps,
+           sum.switches, sum.preemptions, sum.simulated_ms / 1000);
 }
 
 static double now(void)
