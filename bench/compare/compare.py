@@ -53,6 +53,9 @@ def parser():
     p.add_argument("--name", default="bench", help="of the run")
     p.add_argument("--build", type=pathlib.Path,
                    default=ROOT / "build/release/bench/compare")
+    p.add_argument("--before", type=pathlib.Path, default=None, metavar="DIR",
+                   help="compare with the bench_albertdb of another build, "
+                   "in this folder, too")
     p.add_argument("--out", type=pathlib.Path, default=None,
                    help="default build/NAME")
     p.add_argument("--fresh", action="store_true",
@@ -71,12 +74,14 @@ def arguments():
     for engine in a.engines:
         if engine not in ENGINES:
             p.error(f"no engine {engine}; there are: " + ", ".join(ENGINES))
+    if a.before:
+        a.engines = a.engines + ["before"]
     a.out = a.out or ROOT / "build" / a.name
     return a
 
 
 def built(a):
-    there = [e for e in a.engines if (a.build / f"bench_{e}").exists()]
+    there = [e for e in a.engines if runner.program_of(a, e).exists()]
     for engine in sorted(set(a.engines) - set(there)):
         print(f"{engine} is not built, and left out", file=sys.stderr)
     if not there:

@@ -5,7 +5,8 @@ import math
 import rows as table
 
 COLORS = {"albertdb": "#0b6e4f", "rocksdb": "#d1495b", "leveldb": "#edae49",
-          "lmdb": "#30638e", "wiredtiger": "#8d6a9f"}
+          "lmdb": "#30638e", "wiredtiger": "#8d6a9f",
+          "before": "#888888"}
 POINTS = ["p50", "p95", "p99", "p99.9", "max"]
 RATES = ((1e6, "M"), (1e3, "k"))
 BYTES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))

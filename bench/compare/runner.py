@@ -20,10 +20,17 @@ class Failed(Exception):
     """A row of an engine came to no result."""
 
 
+def program_of(a, engine):
+    """`before` is albertdb as another build made it."""
+    if engine == "before":
+        return a.before / "bench_albertdb"
+    return a.build / f"bench_{engine}"
+
+
 def setup_of(a, engines):
     """What makes two runs parts of one."""
-    programs = {e: hashlib.sha256((a.build / f"bench_{e}").read_bytes())
-                .hexdigest() for e in engines}
+    programs = {e: hashlib.sha256(program_of(a, e).read_bytes()).hexdigest()
+                for e in engines}
     return {"rows": [r.name for r in a.rows], "engines": engines,
             "num": a.num, "rounds": a.rounds, "seconds": a.seconds,
             "cache": a.cache, "memtable": a.memtable, "set": a.set,
@@ -54,7 +61,7 @@ class Bench:
         return words
 
     def call(self, workload, where, words, must_die=False):
-        command = [str(self.a.build / f"bench_{self.engine}"),
+        command = [str(program_of(self.a, self.engine)),
                    f"workload={workload}", f"dir={where}"]
         command += [f"{name}={value}" for name, value in words.items()]
         env = dict(os.environ, BENCH_ALBERTDB_OPTIONS=",".join(self.a.set))
