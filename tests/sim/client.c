@@ -354,7 +354,8 @@ static void take_snapshot(struct client *c)
     adb_status status = adb_snapshot_new(c->world->db, &c->snapshot);
     size_t high = returned(c, "snapshot_new", status);
     expect(c, "a snapshot", status, false);
-    sight_init(&c->snapshot_sight, low, high);
+    if (status == ADB_OK)
+        sight_init(&c->snapshot_sight, low, high);
 }
 
 /* ---- iterating ---- */
