@@ -21,7 +21,7 @@ static size_t told_size;
 
 void model_die(const char *file, int line, const char *format, ...)
 {
-    char text[sizeof ((struct child_result *)0)->text];
+    char text[sizeof((struct child_result *)0)->text];
     const char *base = strrchr(file, '/');
     va_list args;
     va_start(args, format);

@@ -73,8 +73,7 @@ void killing_keep(const char *scratch)
 void killing_options(struct random *r, char options[MODEL_OPTIONS_MAX + 32],
                      const char **durability)
 {
-    static const char *const levels[] = {"process", "process", "none",
-                                         "sync"};
+    static const char *const levels[] = {"process", "process", "none", "sync"};
     *durability = levels[random_below(r, 4)];
     model_options(r, options);
     strcat(options, " durability=");

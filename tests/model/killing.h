@@ -12,9 +12,9 @@
 #include "model/model_env.h"
 
 struct killing {
-    bool started;           /* wait for an acknowledgement first */
-    uint64_t after_us;      /* if nothing strikes before */
-    struct strike strike;   /* the child hands it to model_env_set_strike */
+    bool started;         /* wait for an acknowledgement first */
+    uint64_t after_us;    /* if nothing strikes before */
+    struct strike strike; /* the child hands it to model_env_set_strike */
 };
 
 /* At a moment within longest_us, or at an operation whose number has at most

@@ -169,8 +169,8 @@ size_t model_lower(const struct model *m, adb_slice key)
 size_t model_find(const struct model *m, adb_slice key)
 {
     size_t i = model_lower(m, key);
-    if (i < MODEL_KEYS && compare_bytes(m->keys[i], m->sizes[i], key.data,
-                                        key.size) == 0)
+    if (i < MODEL_KEYS &&
+        compare_bytes(m->keys[i], m->sizes[i], key.data, key.size) == 0)
         return i;
     return MODEL_KEYS;
 }
@@ -206,8 +206,7 @@ void model_check_keys(const struct model *m, adb *db, struct random *r,
     for (unsigned i = 0; i < count; i++) {
         size_t key = random_below(r, MODEL_KEYS);
         adb_value v = ADB_VALUE_INIT;
-        adb_status status =
-            adb_get(db, NULL, m->keys[key], m->sizes[key], &v);
+        adb_status status = adb_get(db, NULL, m->keys[key], m->sizes[key], &v);
         uint64_t found = 0;
         if (status == ADB_OK)
             found = model_identify(key, (adb_slice){v.data, v.size});
@@ -215,8 +214,7 @@ void model_check_keys(const struct model *m, adb *db, struct random *r,
             must(status);
         if (found != m->values[key])
             die("key %zu holds %llu instead of %llu", key,
-                (unsigned long long)found,
-                (unsigned long long)m->values[key]);
+                (unsigned long long)found, (unsigned long long)m->values[key]);
         adb_value_release(&v);
     }
 }
@@ -259,8 +257,8 @@ static const char *choose(const struct choice *c, struct random *r)
 
 void model_options(struct random *r, char buffer[MODEL_OPTIONS_MAX])
 {
-    size_t used = (size_t)snprintf(buffer, MODEL_OPTIONS_MAX,
-                                   "durability=process");
+    size_t used =
+        (size_t)snprintf(buffer, MODEL_OPTIONS_MAX, "durability=process");
     for (size_t i = 0; i < sizeof choices / sizeof choices[0]; i++) {
         const struct choice *c = &choices[i];
         used += (size_t)snprintf(buffer + used, MODEL_OPTIONS_MAX - used,

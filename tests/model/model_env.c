@@ -173,9 +173,8 @@ static adb_status sync_dir(struct env *e, const char *path)
 {
     bool struck = is_struck(STRIKE_FILES);
     (void)e;
-    return after(struck, without_syncs
-                             ? ADB_OK
-                             : real_env->sync_dir(env_posix(), path));
+    return after(struck, without_syncs ? ADB_OK
+                                       : real_env->sync_dir(env_posix(), path));
 }
 
 static adb_status take_lock(struct env *e, const char *path, void **out)

@@ -16,9 +16,9 @@ static struct random *own_random(void)
 {
     static _Thread_local struct random random;
     if (!random.state)
-        random_seed(&random, noise_seed + atomic_fetch_add_explicit(
-                                              &threads_seen, 1,
-                                              memory_order_relaxed));
+        random_seed(&random,
+                    noise_seed + atomic_fetch_add_explicit(
+                                     &threads_seen, 1, memory_order_relaxed));
     return &random;
 }
 
@@ -77,8 +77,7 @@ static bool noisy_wait(void *context, struct condition *c, struct mutex *m,
         .tv_sec = (time_t)(deadline_ns / 1000000000u),
         .tv_nsec = (long)(deadline_ns % 1000000000u),
     };
-    return pthread_cond_timedwait(&c->native, &m->native, &until) !=
-           ETIMEDOUT;
+    return pthread_cond_timedwait(&c->native, &m->native, &until) != ETIMEDOUT;
 }
 
 static void noisy_wake(void *context, struct condition *c, bool all)

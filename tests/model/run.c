@@ -36,7 +36,7 @@ adb_slice run_place(const struct run *t, struct place place,
 
 uint64_t *run_copy_values(const uint64_t *values)
 {
-    size_t size = sizeof ((struct model *)0)->values;
+    size_t size = sizeof((struct model *)0)->values;
     uint64_t *copy = malloc(size);
     memcpy(copy, values, size);
     return copy;
@@ -179,8 +179,8 @@ static void do_get_into(struct run *t, const struct op *op)
     check_value(t, place, values, status, (adb_slice){t->value, size});
     if (status != ADB_OK || t->done % 8)
         return;
-    status = adb_get_into(t->db, &o, place.data, place.size, t->value,
-                          size - 1, &small);
+    status = adb_get_into(t->db, &o, place.data, place.size, t->value, size - 1,
+                          &small);
     if (status != ADB_TOO_LARGE || small != size)
         die("operation %llu: a buffer too small by one: %s, size %zu of %zu",
             (unsigned long long)t->done, adb_status_name(status), small, size);
@@ -208,8 +208,8 @@ static void unpin(struct run *t, struct run_pin *pin)
 {
     if (!pin->id)
         return;
-    if (model_identify(pin->key, (adb_slice){pin->value.data,
-                                             pin->value.size}) != pin->id)
+    if (model_identify(
+            pin->key, (adb_slice){pin->value.data, pin->value.size}) != pin->id)
         die("operation %llu: a pinned value of key %zu changed",
             (unsigned long long)t->done, pin->key);
     adb_value_release(&pin->value);
@@ -226,8 +226,7 @@ static void do_pin(struct run *t, const struct op *op)
     unpin(t, pin);
     pin->key = model_find(&t->model, place);
     pin->value = (adb_value)ADB_VALUE_INIT;
-    adb_status status =
-        adb_get(t->db, &o, place.data, place.size, &pin->value);
+    adb_status status = adb_get(t->db, &o, place.data, place.size, &pin->value);
     check_value(t, place, values, status,
                 (adb_slice){pin->value.data, pin->value.size});
     if (status == ADB_OK)
@@ -281,8 +280,8 @@ static void print_differences(struct run *t)
     for (size_t key = 0; key < MODEL_KEYS && shown < 20; key++) {
         adb_value v = ADB_VALUE_INIT;
         uint64_t found = 0, expected = t->model.values[key];
-        if (adb_get(t->db, NULL, t->model.keys[key], t->model.sizes[key],
-                    &v) == ADB_OK)
+        if (adb_get(t->db, NULL, t->model.keys[key], t->model.sizes[key], &v) ==
+            ADB_OK)
             memcpy(&found, v.data, MIN_OF(v.size, sizeof found));
         if (found != expected) {
             printf("key %zu: get finds %llu, the model has %llu\n", key,

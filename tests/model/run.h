@@ -37,7 +37,7 @@ struct run {
     adb *db;
     const char *path;    /* borrowed */
     const char *options; /* of the present opening, borrowed */
-    bool compare; /* with the model; else results only go into history */
+    bool compare;        /* with the model; else results only go into history */
     struct run_snapshot snapshots[OP_SLOTS];
     struct run_iterator iterators[OP_SLOTS];
     struct run_pin pins[OP_PINS];

@@ -76,8 +76,10 @@ void script_copy(struct script *s, const struct script *from)
 
 /* ---- to text ---- */
 
-static const char nears[] = {[AT_KEY] = '\0', [AFTER_KEY] = '+',
-                             [SHORTER_KEY] = '-', [BEHIND_KEY] = '^'};
+static const char nears[] = {[AT_KEY] = '\0',
+                             [AFTER_KEY] = '+',
+                             [SHORTER_KEY] = '-',
+                             [BEHIND_KEY] = '^'};
 
 static void print_place(FILE *out, const char *word, struct place p)
 {
@@ -187,8 +189,7 @@ static struct place place_of(const struct line *l, const char *word)
 static bool take_word(struct line *l, const char *word, struct op *op)
 {
     if (word[0] == '@')
-        op->snapshot =
-            (uint8_t)(1 + number_of(l, word + 1, OP_SLOTS, NULL));
+        op->snapshot = (uint8_t)(1 + number_of(l, word + 1, OP_SLOTS, NULL));
     else if (strcmp(word, "nofill") == 0)
         op->flags |= OP_NO_FILL;
     else if (strcmp(word, "from") == 0)

@@ -8,13 +8,13 @@
 /* Of 10,000 operations on the average. Moves of iterators and operations in
    batches come in runs behind what begins them. */
 static const unsigned weights[OP_KINDS] = {
-    [OP_PUT] = 3600,     [OP_DELETE] = 900, [OP_BEGIN] = 60,
-    [OP_GET] = 1500,     [OP_GET_INTO] = 900, [OP_MULTI_GET] = 150,
-    [OP_PIN] = 120,      [OP_UNPIN] = 110,  [OP_SNAPSHOT] = 50,
-    [OP_RELEASE] = 40,   [OP_ITER] = 60,    [OP_NEXT] = 200,
-    [OP_END] = 30,       [OP_SIZE] = 10,    [OP_COMPACT] = 3,
-    [OP_FLUSH] = 8,      [OP_SYNC] = 4,     [OP_VERIFY] = 1,
-    [OP_WAIT] = 1,       [OP_STATS] = 1,    [OP_REOPEN] = 2,
+    [OP_PUT] = 3600,   [OP_DELETE] = 900,   [OP_BEGIN] = 60,
+    [OP_GET] = 1500,   [OP_GET_INTO] = 900, [OP_MULTI_GET] = 150,
+    [OP_PIN] = 120,    [OP_UNPIN] = 110,    [OP_SNAPSHOT] = 50,
+    [OP_RELEASE] = 40, [OP_ITER] = 60,      [OP_NEXT] = 200,
+    [OP_END] = 30,     [OP_SIZE] = 10,      [OP_COMPACT] = 3,
+    [OP_FLUSH] = 8,    [OP_SYNC] = 4,       [OP_VERIFY] = 1,
+    [OP_WAIT] = 1,     [OP_STATS] = 1,      [OP_REOPEN] = 2,
     [OP_CRASH] = 3,
 };
 
@@ -54,8 +54,7 @@ static uint16_t some_key(struct generator *g)
     unsigned step = MODEL_KEYS / g->keys;
     if (random_below(&g->random, 2))
         return (uint16_t)(random_below(&g->random, g->keys) * step);
-    return (uint16_t)(random_below(&g->random, MIN_OF(g->hot, g->keys)) *
-                      step);
+    return (uint16_t)(random_below(&g->random, MIN_OF(g->hot, g->keys)) * step);
 }
 
 static struct place some_place(struct generator *g)
@@ -91,14 +90,14 @@ static void bounds(struct generator *g, struct op *op)
 static void raise(struct generator *g, struct op *op)
 {
     if (chance(g, 100))
-        op->durability = chance(g, 2) ? ADB_DURABILITY_SYNC
-                                      : ADB_DURABILITY_PROCESS;
+        op->durability =
+            chance(g, 2) ? ADB_DURABILITY_SYNC : ADB_DURABILITY_PROCESS;
 }
 
 static void make_write(struct generator *g, struct op *op)
 {
-    op->kind = random_below(&g->random, 100) < g->delete_percent ? OP_DELETE
-                                                                 : OP_PUT;
+    op->kind =
+        random_below(&g->random, 100) < g->delete_percent ? OP_DELETE : OP_PUT;
     op->place.key = some_key(g);
     if (op->kind == OP_PUT)
         op->value = g->next_value++;
@@ -106,10 +105,9 @@ static void make_write(struct generator *g, struct op *op)
 
 static void make_move(struct generator *g, struct op *op)
 {
-    static const uint8_t kinds[] = {OP_FIRST, OP_LAST, OP_SEEK,
-                                    OP_SEEK_FOR_PREV, OP_NEXT, OP_NEXT,
-                                    OP_NEXT, OP_NEXT, OP_PREV, OP_PREV,
-                                    OP_PREV};
+    static const uint8_t kinds[] = {
+        OP_FIRST, OP_LAST, OP_SEEK, OP_SEEK_FOR_PREV, OP_NEXT, OP_NEXT,
+        OP_NEXT,  OP_NEXT, OP_PREV, OP_PREV,          OP_PREV};
     op->kind = kinds[random_below(&g->random, sizeof kinds)];
     op->slot = g->iterator;
     if (op->kind == OP_SEEK || op->kind == OP_SEEK_FOR_PREV)
@@ -181,8 +179,7 @@ static void make_iterator(struct generator *g, struct op *op)
 
 static void make_opening(struct generator *g, struct op *op)
 {
-    static const char *const levels[] = {"process", "process", "none",
-                                         "sync"};
+    static const char *const levels[] = {"process", "process", "none", "sync"};
     char text[MODEL_OPTIONS_MAX + 32];
     model_options(&g->random, text);
     strcat(text, " durability=");

@@ -158,8 +158,7 @@ static bool try_op(struct work *w, size_t i, struct op simple)
 static struct op without_key(struct op op, size_t k)
 {
     op.count--;
-    memmove(op.list + k, op.list + k + 1,
-            (op.count - k) * sizeof op.list[0]);
+    memmove(op.list + k, op.list + k + 1, (op.count - k) * sizeof op.list[0]);
     return op;
 }
 
@@ -218,8 +217,7 @@ static bool fails_again(void *context, const struct script *candidate)
     struct failure *f = context;
     f->job.script = candidate;
     for (unsigned i = 0; i < f->attempts; i++) {
-        struct child_result r =
-            run_script_child(&f->job, f->timeout_ms, true);
+        struct child_result r = run_script_child(&f->job, f->timeout_ms, true);
         if (r.end == f->end)
             return true;
     }
@@ -245,9 +243,8 @@ void shrink_and_tell(struct script *s, const char *name, bool compare,
                         .end = failure->end,
                         .attempts = 1,
                         .timeout_ms = TIMEOUT_MS};
-    struct shrink sh = {.fails = fails_again,
-                        .context = &f,
-                        .seconds = SHRINK_SECONDS};
+    struct shrink sh = {
+        .fails = fails_again, .context = &f, .seconds = SHRINK_SECONDS};
     write_file(s, name, failure);
     uint64_t began = clock_now_ns();
     while (f.attempts <= ATTEMPTS && !fails_again(&f, s))
@@ -258,8 +255,7 @@ void shrink_and_tell(struct script *s, const char *name, bool compare,
     }
     /* A candidate that takes ten times as long hangs. */
     uint64_t took_ms = (clock_now_ns() - began) / 1000000;
-    f.timeout_ms = (unsigned)MIN_OF(10 * took_ms + 2000,
-                                    (uint64_t)TIMEOUT_MS);
+    f.timeout_ms = (unsigned)MIN_OF(10 * took_ms + 2000, (uint64_t)TIMEOUT_MS);
     script_shrink(&sh, s);
     write_file(s, name, failure);
     if (s->count <= 40)

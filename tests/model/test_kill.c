@@ -68,8 +68,7 @@ static adb_status maintain(struct worker *w, uint64_t dice)
     }
 }
 
-static adb_status put_batch(struct worker *w, struct model *m,
-                            struct random *r)
+static adb_status put_batch(struct worker *w, struct model *m, struct random *r)
 {
     static uint8_t bytes[MODEL_VALUE_MAX];
     adb_status status = ADB_OK;
@@ -217,8 +216,8 @@ static bool run_round(struct place *p, struct round *round, char *options,
     pid_t pid = fork();
     if (pid == 0)
         child(round, m, s);
-    bool killed = killing_wait(pid, &round->end, &s->acknowledged, &s->failed,
-                               options);
+    bool killed =
+        killing_wait(pid, &round->end, &s->acknowledged, &s->failed, options);
     killing_openers(&p->random, p->path, options);
     killing_keep(p->scratch);
 
@@ -267,8 +266,8 @@ static void test_kill(void **state)
         killing_options(&p.random, options, &durability);
         round.end = killing_choose(&p.random, 16,
                                    random_below(&p.random, 4) ? 30000 : 4000);
-        round.end.started = !round.end.strike.number &&
-                            random_below(&p.random, 4) != 0;
+        round.end.started =
+            !round.end.strike.number && random_below(&p.random, 4) != 0;
         run_round(&p, &round, options, durability);
         if (i % 1000 == 999)
             printf("%llu kills\n", (unsigned long long)i + 1);

@@ -42,8 +42,7 @@ static struct writer writers[WRITERS];
 
 static size_t own_key(struct writer *w)
 {
-    return random_below(&w->random, MODEL_KEYS / WRITERS) * WRITERS +
-           w->number;
+    return random_below(&w->random, MODEL_KEYS / WRITERS) * WRITERS + w->number;
 }
 
 static void set(struct writer *w, size_t key, uint64_t value)
@@ -100,8 +99,7 @@ static void put_one(struct writer *w)
         must(adb_put(w->db, NULL, w->keys->keys[key], w->keys->sizes[key],
                      w->bytes, model_value(key, id, w->bytes)));
     else
-        must(adb_delete(w->db, NULL, w->keys->keys[key],
-                        w->keys->sizes[key]));
+        must(adb_delete(w->db, NULL, w->keys->keys[key], w->keys->sizes[key]));
 }
 
 static void operate(struct writer *w)
@@ -189,8 +187,8 @@ static void check_order(const struct shared *s, const struct place *places,
             if (places[other].most < seen[other])
                 die("operation %llu of writer %zu survived, operation %u of "
                     "writer %zu, acknowledged before, did not; options %s",
-                    (unsigned long long)places[i].least, i, seen[other],
-                    other, options);
+                    (unsigned long long)places[i].least, i, seen[other], other,
+                    options);
     }
 }
 

@@ -18,9 +18,9 @@
 
 enum {
     WORKERS = 4,
-    STEPS = 150,  /* of each worker */
-    SINGLES = 3,  /* keys with a history of their own */
-    GROUP = 12,   /* keys that are written together */
+    STEPS = 150, /* of each worker */
+    SINGLES = 3, /* keys with a history of their own */
+    GROUP = 12,  /* keys that are written together */
     REGISTERS = SINGLES + 1,
     EVENTS_EACH = 3 * STEPS, /* of one worker and register, at most */
 };
@@ -131,8 +131,8 @@ static uint64_t get(struct shared *s, size_t key, adb_snapshot *snapshot)
     adb_read_options o = ADB_READ_OPTIONS_INIT;
     adb_value v = ADB_VALUE_INIT;
     o.snapshot = snapshot;
-    adb_status status = adb_get(s->db, &o, s->model->keys[key],
-                                s->model->sizes[key], &v);
+    adb_status status =
+        adb_get(s->db, &o, s->model->keys[key], s->model->sizes[key], &v);
     return identity(key, status, &v);
 }
 
@@ -402,8 +402,7 @@ static void test_histories(void **state)
     struct shared s = {.model = &m};
     char options[MODEL_OPTIONS_MAX];
     const char *text = getenv("ADB_TEST_HISTORIES");
-    uint64_t histories = text ? strtoull(text, NULL, 0)
-                              : test_scaled(400, 60);
+    uint64_t histories = text ? strtoull(text, NULL, 0) : test_scaled(400, 60);
     random_seed(&r, test_seed());
     model_init(&m, 1);
     s.workers = calloc(WORKERS, sizeof *s.workers);
@@ -441,15 +440,16 @@ static const struct known known[] = {
     {"a read before the write began", false, 2, {{3, 4, 7, 1}, {1, 2, 7, 0}}},
     {"a read beside the write: old", true, 2, {{1, 5, 7, 1}, {2, 3, 0, 0}}},
     {"a read beside the write: new", true, 2, {{1, 5, 7, 1}, {2, 3, 7, 0}}},
-    {"new, then old", false, 3,
-     {{1, 9, 7, 1}, {2, 3, 7, 0}, {4, 5, 0, 0}}},
-    {"old, then new", true, 3,
-     {{1, 9, 7, 1}, {2, 3, 0, 0}, {4, 5, 7, 0}}},
-    {"a stale read", false, 3,
-     {{1, 2, 7, 1}, {3, 4, 8, 1}, {5, 6, 7, 0}}},
-    {"two orders of two writes", false, 6,
+    {"new, then old", false, 3, {{1, 9, 7, 1}, {2, 3, 7, 0}, {4, 5, 0, 0}}},
+    {"old, then new", true, 3, {{1, 9, 7, 1}, {2, 3, 0, 0}, {4, 5, 7, 0}}},
+    {"a stale read", false, 3, {{1, 2, 7, 1}, {3, 4, 8, 1}, {5, 6, 7, 0}}},
+    {"two orders of two writes",
+     false,
+     6,
      {{1, 9, 7, 1}, {1, 9, 8, 1}, {10, 11, 7, 0}, {12, 13, 8, 0}}},
-    {"deleted twice", true, 5,
+    {"deleted twice",
+     true,
+     5,
      {{1, 2, 7, 1}, {3, 9, 0, 1}, {3, 9, 0, 1}, {4, 5, 7, 0}, {6, 7, 0, 0}}},
 };
 

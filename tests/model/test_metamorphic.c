@@ -59,8 +59,7 @@ static void run_set(void *argument)
     history[s->count] = t.history;
 }
 
-static struct child_result run_one(const struct runs *r, size_t set,
-                                   bool quiet)
+static struct child_result run_one(const struct runs *r, size_t set, bool quiet)
 {
     struct one_run one = {r, set};
     struct child_job job = {.body = run_set,
@@ -94,8 +93,7 @@ static void init_runs(struct runs *r, struct script *s, uint64_t seed,
     static const char *const levels[] = {"none", "process", "sync"};
     for (size_t i = 0; i < SETS; i++) {
         if (i < FIXED_SETS) {
-            snprintf(r->options[i], sizeof r->options[i], "%s",
-                     fixed_sets[i]);
+            snprintf(r->options[i], sizeof r->options[i], "%s", fixed_sets[i]);
             continue;
         }
         model_options(&g.random, r->options[i]);
@@ -103,9 +101,9 @@ static void init_runs(struct runs *r, struct script *s, uint64_t seed,
         strcat(r->options[i], levels[i % 3]);
     }
     r->script = s;
-    r->histories = mmap(NULL, SETS * (operations + 1) * sizeof(uint64_t),
-                        PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                        -1, 0);
+    r->histories =
+        mmap(NULL, SETS * (operations + 1) * sizeof(uint64_t),
+             PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(r->histories != MAP_FAILED);
 }
 

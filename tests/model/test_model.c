@@ -76,15 +76,14 @@ static void report(const struct episode *e, const struct child_result *result)
     printf("operation %llu of the database with seed %llu: %s\n",
            (unsigned long long)atomic_load(&e->done),
            (unsigned long long)e->seed, result->text);
-    snprintf(name, sizeof name, "failed-%llu.txt",
-             (unsigned long long)e->seed);
+    snprintf(name, sizeof name, "failed-%llu.txt", (unsigned long long)e->seed);
     write_down(e, &s);
     model_env_leave_out_syncs(leave_out_syncs(e));
     noise_set(e->seed, e->seed % 3 ? 0 : 200);
     shrink_and_tell(&s, name, true, result);
     script_deinit(&s);
-    fail_msg("the database with seed %llu: %s",
-             (unsigned long long)e->seed, result->text);
+    fail_msg("the database with seed %llu: %s", (unsigned long long)e->seed,
+             result->text);
 }
 
 /* Many short lives, some long ones. */
@@ -98,8 +97,8 @@ static void test_model(void **state)
     (void)state;
     uint64_t seed = test_seed(), done = 0, databases = 0;
     const char *text = getenv("ADB_TEST_OPS");
-    uint64_t operations = text ? strtoull(text, NULL, 0)
-                               : test_scaled(5000000, 200000);
+    uint64_t operations =
+        text ? strtoull(text, NULL, 0) : test_scaled(5000000, 200000);
     struct random random;
     random_seed(&random, seed);
     char *path = scratch_new();

@@ -44,8 +44,7 @@ static void hang_here(void)
 }
 
 static void (*const ways[])(void) = {fail_here, crash_here, hang_here};
-static const enum child_end ends[] = {CHILD_FAILED, CHILD_CRASHED,
-                                      CHILD_HUNG};
+static const enum child_end ends[] = {CHILD_FAILED, CHILD_CRASHED, CHILD_HUNG};
 enum { FAILS, CRASHES, HANGS };
 /* Each candidate that hangs costs this. */
 static const unsigned timeouts_ms[] = {60000, 60000, 1500};
@@ -182,7 +181,7 @@ static void test_text(void **state)
     for (size_t i = 0; i < s.count; i++) {
         struct op a = s.ops[i], b = again.ops[i];
         a.options = b.options = NULL; /* compared as text */
-        a.slot = b.slot; /* a get has one that is not written */
+        a.slot = b.slot;              /* a get has one that is not written */
         assert_memory_equal(&a, &b, sizeof a);
     }
     free(first);
