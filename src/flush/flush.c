@@ -36,6 +36,22 @@ static adb_status open_source(const struct flush_job *job,
     return ADB_OK;
 }
 
+/* What they hold is in tables only once all of them are part of the database;
+   what is older is already. */
+static struct table_lineage lineage_of(const struct flush_job *job)
+{
+    struct table_lineage l = {.through = KV_MAX_SEQ};
+    for (size_t i = 0; i < job->memtable_count; i++) {
+        struct memtable_stats stats;
+        memtable_stats(job->memtables[i], &stats);
+        l.newest = MAX_OF(l.newest, stats.max_seq);
+        if (stats.min_seq)
+            l.through = MIN_OF(l.through, stats.min_seq - 1);
+    }
+    l.through = l.newest ? l.through : 0;
+    return l;
+}
+
 /* All of the run's tables, or none. */
 static adb_status enter_tables(struct version_edit *edit,
                                struct table_place place,
@@ -61,6 +77,7 @@ adb_status flush_run(const struct flush_job *job, struct version_edit *edit,
         .snapshots = job->snapshots,
         .snapshot_count = job->snapshot_count,
         .max_table_bytes = job->max_table_bytes,
+        .lineage = lineage_of(job),
         .new_file = job->new_file,
         .cancelled = job->cancelled,
         .context = job->context,

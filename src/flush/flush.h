@@ -31,6 +31,10 @@ struct flush_result {
     uint64_t tables;
 };
 
+/* Flushes become part of the database in the order of their memtables: the
+   tables say that all older writes are in tables. (Only read where a manifest
+   was lost, src/repair/rebuild.c.) */
+
 /* Writes the tables, makes their names durable and enters them into edit
    (which may stay without a table when nothing survives). On failure all its
    files are removed as well as possible, edit unchanged. Runs on any thread,

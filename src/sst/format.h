@@ -183,11 +183,12 @@ struct sst_properties {
        [i * histogram_width, ...). */
     uint64_t histogram_width;
     uint64_t histogram[SST_HISTOGRAM_BUCKETS];
+    struct table_lineage lineage; /* all zero where the table says nothing */
 };
 adb_status sst_properties_encode(struct buffer *out,
                                  const struct sst_properties *p)
     ADB_MUST_CHECK;
-/* Owned memory: info's keys (sst_properties_deinit). */
+/* Owned memory: the keys of info and lineage (sst_properties_deinit). */
 adb_status sst_properties_decode(const uint8_t *raw, size_t size,
                                  struct sst_properties *out) ADB_MUST_CHECK;
 void sst_properties_deinit(struct sst_properties *p);

@@ -5,9 +5,10 @@
  *   field := varint tag, varint size, bytes
  *
  * Tags 1 to 3 are bytes (order of keys, smallest key, largest key), 4 is the
- * histogram of tombstones (varint width, then a varint per bucket), the others
- * are numbers (one varint). Unknown tags are refused: a newer version wrote
- * them and may mean something by them.
+ * histogram of tombstones (varint width, then a varint per bucket), 5 and 6 are
+ * keys (between which the table is settled), the others are numbers (one
+ * varint). Lineage (5, 6, 39, 40) stands only where there is some. Unknown tags
+ * are refused: a newer version wrote them and may mean something by them.
  */
 #include "base/alloc.h"
 #include "sst/format.h"
@@ -15,7 +16,14 @@
 static const char key_order[] = "memcmp";
 
 /* Numbers are never reused. */
-enum { TAG_ORDER = 1, TAG_SMALLEST = 2, TAG_LARGEST = 3, TAG_HISTOGRAM = 4 };
+enum {
+    TAG_ORDER = 1,
+    TAG_SMALLEST = 2,
+    TAG_LARGEST = 3,
+    TAG_HISTOGRAM = 4,
+    TAG_SETTLED_FROM = 5,
+    TAG_SETTLED_TO = 6
+};
 
 #define NUMBER(tag, field)                                                     \
     {                                                                          \
@@ -50,8 +58,13 @@ static const struct number {
     NUMBER(36, filter_bits),
     NUMBER(37, compression),
     NUMBER(38, compression_level), /* as the 32 bits of an int */
+    NUMBER(39, lineage.through),
+    NUMBER(40, lineage.newest),
 };
-enum { NUMBERS = sizeof numbers / sizeof numbers[0] };
+enum {
+    NUMBERS = sizeof numbers / sizeof numbers[0],
+    OPTIONAL = 2 /* the last ones: left out when 0 */
+};
 
 static uint64_t load_number(const struct sst_properties *p,
                             const struct number *n)
@@ -115,9 +128,16 @@ adb_status sst_properties_encode(struct buffer *out,
         status = append_field(out, TAG_LARGEST, p->info.largest);
     if (status == ADB_OK)
         status = append_histogram(out, p);
+    if (status == ADB_OK && p->lineage.settled)
+        status = append_field(out, TAG_SETTLED_FROM, p->lineage.from);
+    if (status == ADB_OK && p->lineage.settled)
+        status = append_field(out, TAG_SETTLED_TO, p->lineage.to);
     for (int i = 0; i < NUMBERS && status == ADB_OK; i++) {
         uint8_t bytes[VARINT_MAX];
-        uint8_t *end = put_varint(bytes, load_number(p, &numbers[i]));
+        uint64_t value = load_number(p, &numbers[i]);
+        if (i >= NUMBERS - OPTIONAL && !value)
+            continue;
+        uint8_t *end = put_varint(bytes, value);
         status = append_field(out, numbers[i].tag,
                               slice_of(bytes, (size_t)(end - bytes)));
     }
@@ -181,12 +201,47 @@ static adb_status decode_field(uint64_t tag, adb_slice field,
     case TAG_HISTOGRAM:
         *seen |= UINT32_C(1) << (NUMBERS + 3);
         return decode_histogram(field, p);
+    case TAG_SETTLED_FROM:
+        p->lineage.from = field;
+        return ADB_OK;
+    case TAG_SETTLED_TO:
+        p->lineage.settled = true;
+        p->lineage.to = field;
+        return ADB_OK;
     default:
         return decode_number(tag, field, p, seen);
     }
 }
 
 _Static_assert(NUMBERS + 4 < 32, "a bit of `seen` per field");
+
+/* So far the keys borrow from the bytes decoded. */
+static adb_status own_keys(struct sst_properties *p,
+                           struct sst_properties *out)
+{
+    struct table_lineage *l = &p->lineage;
+    struct table_info own;
+    uint8_t *keys = NULL;
+    adb_status status = table_info_copy(&p->info, &own);
+    if (status != ADB_OK)
+        return status;
+    if (l->settled) {
+        keys = mem_alloc(l->from.size + l->to.size + 1);
+        if (!keys) {
+            table_info_deinit(&own);
+            return status_set(ADB_NO_MEMORY, "no memory for two keys");
+        }
+        if (l->from.size)
+            memcpy(keys, l->from.data, l->from.size);
+        if (l->to.size)
+            memcpy(keys + l->from.size, l->to.data, l->to.size);
+        l->to = slice_of(keys + l->from.size, l->to.size);
+    }
+    l->from = slice_of(keys, l->settled ? l->from.size : 0);
+    p->info = own;
+    *out = *p;
+    return ADB_OK;
+}
 
 adb_status sst_properties_decode(const uint8_t *raw, size_t size,
                                  struct sst_properties *out)
@@ -209,23 +264,21 @@ adb_status sst_properties_decode(const uint8_t *raw, size_t size,
         if (status != ADB_OK)
             return status;
     }
-    if (seen != (UINT32_C(1) << (NUMBERS + 4)) - 1)
+    const uint32_t optional = ((UINT32_C(1) << OPTIONAL) - 1)
+                              << (NUMBERS - OPTIONAL);
+    if ((seen | optional) != (UINT32_C(1) << (NUMBERS + 4)) - 1)
         return damaged("fields missing");
     if (p.info.smallest.size > ADB_MAX_KEY_SIZE ||
-        p.info.largest.size > ADB_MAX_KEY_SIZE)
+        p.info.largest.size > ADB_MAX_KEY_SIZE ||
+        p.lineage.from.size > ADB_MAX_KEY_SIZE ||
+        p.lineage.to.size > ADB_MAX_KEY_SIZE)
         return damaged("key longer than any key");
-
-    /* The keys borrow from raw so far. */
-    struct table_info own;
-    adb_status status = table_info_copy(&p.info, &own);
-    if (status != ADB_OK)
-        return status;
-    p.info = own;
-    *out = p;
-    return ADB_OK;
+    return own_keys(&p, out);
 }
 
 void sst_properties_deinit(struct sst_properties *p)
 {
     table_info_deinit(&p->info);
+    mem_free((void *)(uintptr_t)p->lineage.from.data); /* and to behind it */
+    p->lineage = (struct table_lineage){0};
 }

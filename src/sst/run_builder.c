@@ -17,7 +17,9 @@ struct builder {
     size_t capacity;           /* of run.tables */
     struct sst_writer *writer; /* NULL between tables */
     struct retention retention;
-    struct buffer key; /* the user key at hand */
+    struct buffer key;      /* the user key at hand */
+    struct buffer previous; /* the one before it */
+    struct buffer from;     /* the first after the last table; if any */
     uint64_t key_head;
     uint64_t last_seq;
     bool have_key;
@@ -46,7 +48,19 @@ static adb_status begin_table(struct builder *b)
     return sst_writer_open(&options, &b->writer);
 }
 
-static adb_status end_table(struct builder *b)
+/* From the first key that came behind the table before to the last that came
+   for this one, kept or dropped: the tables share out the keys of the job. */
+static struct table_lineage lineage_of(const struct builder *b, bool last)
+{
+    struct table_lineage l = b->job->lineage;
+    if (l.settled && b->run.count)
+        l.from = buffer_slice(&b->from);
+    if (l.settled && !last)
+        l.to = buffer_slice(&b->previous);
+    return l;
+}
+
+static adb_status end_table(struct builder *b, bool last)
 {
     /* Room first: a finished table must not be forgotten. */
     if (b->run.count == b->capacity) {
@@ -61,6 +75,8 @@ static adb_status end_table(struct builder *b)
     }
     struct table_info *info = &b->run.tables[b->run.count];
     struct sst_writer *writer = b->writer;
+    struct table_lineage lineage = lineage_of(b, last);
+    sst_writer_set_lineage(writer, &lineage);
     b->writer = NULL;
     memset(info, 0, sizeof *info);
     adb_status status = sst_writer_finish(writer, info);
@@ -98,8 +114,20 @@ static adb_status disorder(const struct kv_iter *entry)
                       (unsigned long long)entry->seq);
 }
 
+static adb_status cut_table(struct builder *b)
+{
+    adb_status status = end_table(b, false);
+    buffer_clear(&b->from);
+    return status == ADB_OK
+               ? buffer_append(&b->from, b->key.data, b->key.size)
+               : status;
+}
+
 static adb_status begin_key(struct builder *b, const struct kv_iter *entry)
 {
+    struct buffer swap = b->previous;
+    b->previous = b->key;
+    b->key = swap;
     buffer_clear(&b->key);
     adb_status status =
         buffer_append(&b->key, entry->key.data, entry->key.size);
@@ -108,7 +136,7 @@ static adb_status begin_key(struct builder *b, const struct kv_iter *entry)
     b->key_head = entry->head;
     b->have_key = true;
     retention_new_key(&b->retention);
-    return is_cut(b) ? end_table(b) : ADB_OK;
+    return is_cut(b) ? cut_table(b) : ADB_OK;
 }
 
 /* Notices the next user key, and entries that do not ascend. */
@@ -181,7 +209,7 @@ static adb_status take_all(struct builder *b)
     if (status == ADB_OK)
         status = kv_iter_status(source);
     if (status == ADB_OK && b->writer)
-        status = end_table(b);
+        status = end_table(b, true);
     if (status == ADB_OK && b->run.count)
         status = env_sync_dir(b->job->table.env, b->job->table.directory);
     return status;
@@ -195,6 +223,8 @@ adb_status run_build(const struct run_job *job, struct run_tables *out)
                    job->bottom);
     adb_status status = take_all(&b);
     buffer_deinit(&b.key);
+    buffer_deinit(&b.previous);
+    buffer_deinit(&b.from);
     if (status == ADB_OK) {
         assert(!b.writer);
         *out = b.run;

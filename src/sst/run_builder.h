@@ -21,6 +21,10 @@ struct run_job {
     uint64_t max_table_bytes; /* a table is ended at about this; 0: never */
     const adb_slice *cuts;    /* ascending: a table ends before each */
     size_t cut_count;
+    /* What all tables say of where they come from. With settled, from and to
+       are the first and last key that the source may have had; they are divided
+       among the tables. Keys are borrowed. */
+    struct table_lineage lineage;
     uint64_t (*new_file)(void *context);
     /* Both are called about every 64 KiB of keys and values taken in, and may
        be NULL. Nonzero from cancelled ends the job with ADB_CLOSED. */

@@ -236,6 +236,18 @@ adb_status sst_reader_open(const struct sst_context *context,
     return sst_reader_open_at(context, info, out, &at);
 }
 
+void sst_reader_describe(const struct sst_reader *r, struct table_info *out)
+{
+    *out = r->properties.info;
+    out->size = r->info.size;
+    out->checksum = r->info.checksum;
+}
+
+const struct table_lineage *sst_reader_lineage(const struct sst_reader *r)
+{
+    return &r->properties.lineage;
+}
+
 static adb_status fill_raw(struct sst_reader *r)
 {
     struct file_handle *handle;

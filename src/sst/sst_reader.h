@@ -70,6 +70,11 @@ struct sst_reader *sst_reader_ref(struct sst_reader *r);
 /* At zero all its frames leave the cache. Not inside an epoch that uses it. */
 void sst_reader_unref(struct sst_reader *r);
 
+/* What the table says of itself; keys are borrowed while r is referenced. */
+void sst_reader_describe(const struct sst_reader *r, struct table_info *out);
+/* Where it says it comes from; lives as r does. */
+const struct table_lineage *sst_reader_lineage(const struct sst_reader *r);
+
 /* False: the key is surely not in the table (filter). Inside an epoch. */
 adb_status sst_reader_may_contain(struct sst_reader *r, adb_slice key,
                                   uint64_t hash, bool *maybe) ADB_MUST_CHECK;

@@ -527,6 +527,12 @@ uint64_t sst_writer_entries(const struct sst_writer *w)
 
 /* ---- finishing ---- */
 
+void sst_writer_set_lineage(struct sst_writer *w,
+                            const struct table_lineage *lineage)
+{
+    w->properties.lineage = *lineage;
+}
+
 static adb_status write_top(struct sst_writer *w, struct sst_footer *footer)
 {
     bool packed;

@@ -43,6 +43,11 @@ adb_status sst_writer_add(struct sst_writer *w,
 uint64_t sst_writer_size(const struct sst_writer *w);
 uint64_t sst_writer_entries(const struct sst_writer *w);
 
+/* What the table will say of where it comes from; keys are borrowed until
+   sst_writer_finish. */
+void sst_writer_set_lineage(struct sst_writer *w,
+                            const struct table_lineage *lineage);
+
 /* Writes index, filters, properties and footer, syncs and closes. The name is
    not yet durable: the caller syncs the directory before the manifest speaks
    of the table. info is filled (table_info_deinit). The writer is gone

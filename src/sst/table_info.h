@@ -27,6 +27,23 @@ struct table_info {
     adb_slice smallest, largest; /* user keys; owned by this struct */
 };
 
+/* What a table knows of where it comes from, so that a database whose manifest
+   is lost can tell which of its files are history (src/repair/rebuild.c). Not
+   in the manifest. Sequences may be set to 0 by a merge (kv/retention.h), and
+   tombstones are dropped: without this an older file, or log segment, that a
+   crash left behind would seem to be newer. */
+struct table_lineage {
+    uint64_t through; /* every write of the database with a sequence up to this
+                         is in tables; 0: not known */
+    uint64_t newest;  /* the greatest sequence that the versions it was made of
+                         had; 0: not known */
+    /* Of keys in [from, to] it holds all that is left of versions up to
+       `newest`, deletions carried out: the output of a merge that left nothing
+       older. */
+    bool settled;
+    adb_slice from, to;
+};
+
 /* Deep copy; out is written on ADB_OK only. */
 adb_status table_info_copy(const struct table_info *in,
                            struct table_info *out) ADB_MUST_CHECK;
