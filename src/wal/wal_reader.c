@@ -131,6 +131,31 @@ adb_status wal_reader_record(struct wal_reader *r, uint64_t offset, bool *valid,
     return status;
 }
 
+adb_status wal_reader_owner(struct wal_reader *r, uint64_t *number)
+{
+    struct record head;
+    uint64_t version, own;
+    *number = 0;
+    if (r->size == 0)
+        return ADB_OK;
+    adb_status status = load_head(r, 0);
+    if (status != ADB_OK || !record_peek(at(r, 0), r->size, &head) ||
+        head.kind != RECORD_SEGMENT_HEADER)
+        return status;
+    status = load(r, 0, head.size);
+    if (status != ADB_OK)
+        return status;
+    const uint8_t *p = at(r, 0) + record_payload_offset(head.has_watermark);
+    const uint8_t *end = at(r, 0) + head.size;
+    p = get_varint(p, end, &version);
+    if (p)
+        p = get_varint(p, end, &own);
+    if (p && record_decode(at(r, 0), head.size, own, 0, &head) ==
+                 RECORD_VALID)
+        *number = own;
+    return ADB_OK;
+}
+
 /* The first offset from `from` on whose eight bytes are not all zero, or the
    end of the window. Preallocated tails are long. */
 static uint64_t skip_zeros(const struct wal_reader *r, uint64_t from)

@@ -31,6 +31,11 @@ void wal_reader_deinit(struct wal_reader *r);
 adb_status wal_reader_record(struct wal_reader *r, uint64_t offset, bool *valid,
                              struct record *out) ADB_MUST_CHECK;
 
+/* The segment whose header the file begins with, whatever number it was opened
+   by; 0: with none. */
+adb_status wal_reader_owner(struct wal_reader *r,
+                            uint64_t *number) ADB_MUST_CHECK;
+
 /* Moves *offset (a multiple of 8) to the next place that could begin a record,
    itself included, or to r->size. *head is what record_peek tells of it. */
 adb_status wal_reader_find(struct wal_reader *r, uint64_t *offset,

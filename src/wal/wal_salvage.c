@@ -71,6 +71,21 @@ static adb_status open_part(struct work *w, size_t i, bool *exists)
 
 /* ---- what is there ------------------------------------------------------ */
 
+/* Not the header of this segment: is it another's? */
+static adb_status check_owner(struct work *w, size_t i)
+{
+    uint64_t owner;
+    adb_status status = wal_reader_owner(&w->reader, &owner);
+    if (status != ADB_OK || !owner || owner == number_of(w, i))
+        return status;
+    w->parts[i].passed_by = true;
+    tell(w,
+         status_set(ADB_CORRUPTION, "'%s' is log segment %" PRIu64,
+                    w->reader.file->path, owner),
+         i, 0, w->reader.size, 0);
+    return ADB_OK;
+}
+
 static adb_status read_header(struct work *w, size_t i)
 {
     struct part *p = &w->parts[i];
@@ -81,7 +96,9 @@ static adb_status read_header(struct work *w, size_t i)
     if (status != ADB_OK || !p->exists)
         return status;
     status = wal_reader_record(&w->reader, 0, &valid, &header);
-    if (status != ADB_OK || !valid || header.kind != RECORD_SEGMENT_HEADER)
+    if (status == ADB_OK && !valid)
+        return check_owner(w, i);
+    if (status != ADB_OK || header.kind != RECORD_SEGMENT_HEADER)
         return status;
     status = wal_decode_header(w->reader.file->path, header.payload,
                                number_of(w, i), w->in->database, &p->before);

@@ -7,7 +7,9 @@
  *
  * So what it gives is no prefix of history any more. Not taken: what stands
  * behind the known end of a segment, segments that the chain of headers passes
- * by (an earlier recovery has cut them off), segments of another database.
+ * by (an earlier recovery has cut them off), segments of another database, and
+ * files that begin with the header of another segment: what they held before
+ * they were used again may validate by chance of a name.
  *
  * Threads: one user; nothing on disk is changed.
  */
