@@ -9,7 +9,7 @@
  *
  * ADB_TEST_DAMAGES says how many; 0 means every bit of every file.
  */
-#include "trust/store.h"
+#include "trust/damage.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -18,37 +18,7 @@
 #include "base/alloc.h"
 #include "base/thread.h"
 
-enum { PROCESSES = 4, FILES_MAX = 40, WRITES = 170, HANG_S = 60, SECTOR = 512 };
-
-struct store_file {
-    char path[200];
-    uint8_t *data; /* owned */
-    size_t size;
-};
-struct store {
-    struct env *disk;
-    char options[300];
-    struct script script;
-    struct store_state *states; /* owned; [n] after n writes */
-    size_t low, high;           /* which of them may be found */
-    bool closed;
-    struct store_file files[FILES_MAX];
-    size_t file_count;
-    uint64_t bytes; /* of all files */
-};
-
-enum kind { FLIP, ZERO, NOISE, SWAP, CUT, REMOVE, EXCHANGE, KINDS };
-static const char *const kind_names[] = {
-    "bit flipped", "sector zeroed", "sector overwritten", "sectors swapped",
-    "file cut",    "file removed",  "file of another store"};
-
-struct damage {
-    enum kind kind;
-    size_t file, other_file;
-    uint64_t offset, other_offset; /* CUT: the size */
-    unsigned bit;
-    char text[400];
-};
+enum { PROCESSES = 4, HANG_S = 60 };
 
 struct tally {
     uint64_t done[KINDS], at_open[KINDS], at_read[KINDS], harmless[KINDS];
@@ -64,224 +34,6 @@ static void on_alarm(int number)
     (void)!write(2, watched, strlen(watched));
     (void)!write(2, "\n", 1);
     abort();
-}
-
-/* ---- a store ---- */
-
-static adb_status add_file(void *context, const char *name)
-{
-    struct store *s = context;
-    struct store_file *f = &s->files[s->file_count];
-    if (s->file_count == FILES_MAX)
-        die("more files than expected");
-    if (strcmp(name, "LOCK") == 0)
-        return ADB_OK;
-    snprintf(f->path, sizeof f->path, STORE_PATH "/%s", name);
-    adb_status status =
-        env_read_file(s->disk, f->path, (size_t)1 << 24, &f->data, &f->size);
-    if (status != ADB_OK)
-        return status;
-    s->bytes += f->size;
-    s->file_count++;
-    return ADB_OK;
-}
-
-static adb_status open_store(const struct store *s, struct env *env, adb **db)
-{
-    struct adb_options o;
-    store_options(&o, s->options, env);
-    /* A database must not be taken for none. */
-    o.values.create_if_missing = s->disk == env;
-    return adb_open(STORE_PATH, &o, db);
-}
-
-/* The same operations with other values: files have the same names. */
-static void make_store(struct store *s, uint64_t seed, bool closed, bool map)
-{
-    struct random r;
-    random_seed(&r, seed);
-    struct script_shape shape = {.steps = WRITES, .raise_percent = 0};
-    *s = (struct store){.closed = closed};
-    snprintf(s->options, sizeof s->options,
-             "memory_budget=1M memtable_size=32K wal_segment_min=64K "
-             "wal_segment_max=64K durability=process block_size=1K "
-             "table_size=64K sync_interval=3600s compression=%s wal_access=%s",
-             closed ? "lz4" : "none", map ? "map" : "write");
-    script_make(&s->script, &shape, &r);
-    s->states = calloc(WRITES + 1, sizeof *s->states);
-    s->disk = env_memory_new(ENV_MEMORY_STRICT);
-    /* Two databases draw different random numbers. */
-    for (uint64_t i = seed % 2; i > 0; i--)
-        assert_ok(s->disk->ops->random(s->disk, &shape, sizeof shape));
-    adb *db;
-    assert_ok(open_store(s, s->disk, &db));
-    for (size_t i = 0; i < WRITES; i++) {
-        const struct step *w = &s->script.steps[i];
-        s->states[i + 1] = s->states[i];
-        for (unsigned e = 0; e < w->count; e++)
-            s->states[i + 1].ids[w->edits[e].key] = w->edits[e].id;
-        assert_ok(store_apply(db, w));
-        if (i % 45 == 30)
-            assert_ok(adb_flush(db));
-        if (i == WRITES / 2)
-            assert_ok(adb_compact(db, slice_of(NULL, 0), slice_of(NULL, 0)));
-        if (i == WRITES - 12)
-            assert_ok(adb_sync(db));
-    }
-    s->low = closed ? WRITES : WRITES - 12 + 1;
-    s->high = WRITES;
-    if (closed)
-        assert_ok(adb_close(db));
-    else
-        db_test_abandon(db);
-    assert_ok(env_list_dir(s->disk, STORE_PATH, add_file, s));
-}
-
-static void free_store(struct store *s)
-{
-    for (size_t i = 0; i < s->file_count; i++)
-        mem_free(s->files[i].data);
-    free(s->states);
-    script_free(&s->script);
-    env_memory_free(s->disk);
-}
-
-/* ---- damage ---- */
-
-static const char *base_name(const char *path)
-{
-    return strrchr(path, '/') + 1;
-}
-
-static bool same_kind(const char *a, const char *b)
-{
-    const char *x = strrchr(a, '.'), *y = strrchr(b, '.');
-    if (x && y)
-        return strcmp(x, y) == 0;
-    return !x && !y && base_name(a)[0] == base_name(b)[0];
-}
-
-static void put(struct env *env, const char *path, uint64_t offset,
-                const void *data, size_t size)
-{
-    assert_ok(env_memory_damage(env, path, offset, data, size));
-}
-
-static void resize(struct env *env, const char *path, uint64_t size)
-{
-    struct env_file *f;
-    assert_ok(env_open(env, path, ENV_WRITE, &f));
-    assert_ok(env_file_truncate(f, size));
-    assert_ok(env_file_sync(f));
-    assert_ok(env_file_close(f));
-}
-
-static void choose(struct damage *d, const struct store *s,
-                   const struct store *other, struct random *r)
-{
-    uint64_t dice = random_below(r, 100);
-    d->kind = dice < 70   ? FLIP
-              : dice < 75 ? ZERO
-              : dice < 80 ? NOISE
-              : dice < 85 ? SWAP
-              : dice < 94 ? CUT
-              : dice < 96 ? REMOVE
-                          : EXCHANGE;
-    d->file = random_below(r, s->file_count);
-    const struct store_file *f = &s->files[d->file];
-    /* Most of a log is zeros that nobody reads: its beginning counts. */
-    uint64_t size = MAX_OF(f->size, 1u);
-    if (size > 30000 && random_below(r, 20))
-        size = 30000;
-    d->offset = random_below(r, size);
-    d->bit = (unsigned)random_below(r, 8);
-    d->other_file = random_below(
-        r, d->kind == EXCHANGE ? other->file_count : s->file_count);
-    const struct store *from = d->kind == EXCHANGE ? other : s;
-    d->other_offset =
-        random_below(r, MAX_OF(from->files[d->other_file].size, 1u));
-    if (d->kind == EXCHANGE)
-        /* Of the same name if there is one, else of the same kind. */
-        for (size_t i = 0; i < 2 * other->file_count; i++) {
-            size_t n = i % other->file_count;
-            if (strcmp(other->files[n].path, f->path) == 0 ||
-                (i >= other->file_count &&
-                 same_kind(other->files[n].path, f->path))) {
-                d->other_file = n;
-                break;
-            }
-        }
-}
-
-static void describe(struct damage *d, const struct store *s,
-                     const struct store *other)
-{
-    const struct store *from = d->kind == EXCHANGE ? other : s;
-    snprintf(d->text, sizeof d->text,
-             "%s: %s of %zu bytes at %" PRIu64 " bit %u (other: %s at %" PRIu64
-             "), %s store",
-             kind_names[d->kind], s->files[d->file].path,
-             s->files[d->file].size, d->offset, d->bit,
-             from->files[d->other_file].path, d->other_offset,
-             s->closed ? "closed" : "killed");
-    snprintf(watched, sizeof watched, "%s", d->text);
-}
-
-static void put_sector(struct env *env, const struct store_file *to,
-                       uint64_t at, const uint8_t *bytes, size_t size)
-{
-    if (at < to->size)
-        put(env, to->path, at, bytes, MIN_OF(size, to->size - at));
-}
-
-/* Returns false where nothing would change. */
-static bool inflict(const struct damage *d, const struct store *s,
-                    const struct store *other, struct env *env,
-                    struct random *r)
-{
-    const struct store_file *f = &s->files[d->file];
-    const struct store_file *g = &s->files[d->other_file];
-    uint64_t at = d->offset / SECTOR * SECTOR;
-    uint64_t there = d->other_offset / SECTOR * SECTOR;
-    uint8_t bytes[SECTOR] = {0}, theirs[SECTOR] = {0};
-    uint8_t byte = f->data[d->offset] ^ (uint8_t)(1u << d->bit);
-    switch (d->kind) {
-    case FLIP:
-        put(env, f->path, d->offset, &byte, 1);
-        return true;
-    case ZERO:
-        put_sector(env, f, at, bytes, SECTOR);
-        return true;
-    case NOISE:
-        for (size_t i = 0; i < SECTOR; i++)
-            bytes[i] = (uint8_t)random_next(r);
-        put_sector(env, f, at, bytes, SECTOR);
-        return true;
-    case SWAP:
-        memcpy(bytes, f->data + at, MIN_OF((size_t)SECTOR, f->size - at));
-        memcpy(theirs, g->data + there,
-               MIN_OF((size_t)SECTOR, g->size - there));
-        put_sector(env, f, at, theirs, SECTOR);
-        put_sector(env, g, there, bytes, SECTOR);
-        return true;
-    case CUT:
-        resize(env, f->path, d->offset);
-        return true;
-    case REMOVE:
-        assert_ok(env_unlink(env, f->path));
-        assert_ok(env_sync_dir(env, STORE_PATH));
-        return true;
-    case EXCHANGE:
-        g = &other->files[d->other_file];
-        if (!same_kind(f->path, g->path))
-            return false;
-        resize(env, f->path, g->size);
-        put(env, f->path, 0, g->data, g->size);
-        return true;
-    case KINDS:
-        break;
-    }
-    return false;
 }
 
 /* ---- the oracle ---- */
@@ -356,10 +108,10 @@ static void examine(const struct damage *d, const struct store *s,
     struct random random;
     struct store_state scanned;
     struct env *before = env_memory_clone(env);
-    random_seed(&random, 1);
+    random_seed(&random, d->offset + d->bit);
     alarm(HANG_S);
     t->done[d->kind]++;
-    adb_status status = open_store(s, env, &db);
+    adb_status status = open_store(s, env, random_below(&random, 2), &db);
     if (status != ADB_OK) {
         if (status != ADB_CORRUPTION && status != ADB_UNSUPPORTED &&
             status != ADB_NOT_A_DATABASE)
@@ -410,8 +162,9 @@ static void one(const struct plan *p, struct damage *d, struct random *r,
                 struct tally *t)
 {
     struct env *env = env_memory_clone(p->s->disk);
-    describe(d, p->s, p->other);
-    if (inflict(d, p->s, p->other, env, r))
+    describe_damage(d, p->s, p->other);
+    snprintf(watched, sizeof watched, "%s", d->text);
+    if (inflict_damage(d, p->s, p->other, env, r))
         examine(d, p->s, env, t);
     env_memory_free(env);
 }
@@ -438,7 +191,7 @@ static void child(const struct plan *p, unsigned index, struct tally *t)
     uint64_t count = p->count ? p->count / PROCESSES : 5000;
     for (uint64_t i = 0; i < count; i++) {
         struct damage d = {.kind = FLIP};
-        choose(&d, p->s, p->other, &r);
+        choose_damage(&d, p->s, p->other, &r);
         one(p, &d, &r, t);
     }
     if (!p->count)
@@ -477,9 +230,10 @@ static void run(bool closed, bool map)
     struct tally sum = {.cut = 0};
     pid_t pids[PROCESSES];
     int pipes[2];
+    unsigned flags = (closed ? STORE_CLOSED : 0) | (map ? STORE_MAPPED : 0);
     p.count = text ? strtoull(text, NULL, 0) : test_scaled(8000, 600);
-    make_store(&s, seed, closed, map);
-    make_store(&other, seed + 1, closed, map);
+    make_store(&s, seed, flags);
+    make_store(&other, seed + 1, flags);
     printf("%zu files, %" PRIu64 " bytes\n", s.file_count, s.bytes);
     assert_int_equal(pipe(pipes), 0);
     fflush(NULL);
@@ -504,8 +258,8 @@ static void run(bool closed, bool map)
     for (int k = 0; k < KINDS; k++)
         printf("%-22s %7" PRIu64 ": %" PRIu64 " found at open, %" PRIu64
                " by reads, %" PRIu64 " harmless\n",
-               kind_names[k], sum.done[k], sum.at_open[k], sum.at_read[k],
-               sum.harmless[k]);
+               damage_name((enum damage_kind)k), sum.done[k], sum.at_open[k],
+               sum.at_read[k], sum.harmless[k]);
     printf("%" PRIu64 " cut unsynced writes off; %.1f s\n", sum.cut,
            (double)(clock_now_ns() - began) / 1e9);
     free_store(&s);
