@@ -9,7 +9,7 @@
 
 #define REMEDY "restore the directory from a backup or run 'albertdb repair'"
 
-/* ---- writing ----------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------ */
 
 static adb_status poisoned(const struct manifest_writer *w)
 {
@@ -153,7 +153,7 @@ void manifest_writer_deinit(struct manifest_writer *w)
     *w = (struct manifest_writer){0};
 }
 
-/* ---- reading ----------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------ */
 
 struct reader {
     const char *path;
@@ -361,5 +361,51 @@ adb_status manifest_verify(struct env *env, const char *path, uint64_t number,
     adb_status status = read_manifest(env, &r);
     if (status != ADB_OK)
         *failed_at = r.failed_at;
+    return status;
+}
+
+/* ---- what a damaged one still says -------------------------------------- */
+
+/* A valid record. What makes no sense in it is damage, but ends nothing. */
+static adb_status salvage_record(struct reader *r, uint64_t offset,
+                                 const struct record *record, bool *damaged)
+{
+    r->end.length = offset;
+    r->end.checksum = record->previous; /* whatever stood there before */
+    adb_status status = read_record(r, record);
+    if (status != ADB_CORRUPTION)
+        return status;
+    *damaged = true;
+    return ADB_OK;
+}
+
+adb_status manifest_salvage(struct env *env, const char *path, uint64_t number,
+                            manifest_visit visit, void *context, bool *damaged)
+{
+    uint8_t *data;
+    struct reader r = {.path = path,
+                       .number = number,
+                       .known = &nothing_known,
+                       .visit = visit,
+                       .context = context};
+    uint64_t checksum = 0;
+    adb_status status = env_read_file(env, path, SIZE_MAX / 2, &data, &r.size);
+    if (status != ADB_OK)
+        return status;
+    *damaged = r.size == 0;
+    for (uint64_t at = 0; at < r.size && status == ADB_OK;) {
+        struct record record;
+        if (record_decode(data + at, r.size - at, number, at, &record) !=
+            RECORD_VALID) {
+            *damaged = true;
+            at += RECORD_ALIGNMENT;
+            continue;
+        }
+        *damaged |= record.previous != checksum;
+        checksum = record.checksum;
+        status = salvage_record(&r, at, &record, damaged);
+        at += record.size;
+    }
+    mem_free(data);
     return status;
 }

@@ -87,6 +87,13 @@ adb_status manifest_read(struct env *env, const char *path, uint64_t number,
 adb_status manifest_walk(struct env *env, const char *path, uint64_t number,
                          manifest_visit visit, void *context) ADB_MUST_CHECK;
 
+/* Visits the edits of every valid record, wherever it stands and whatever else
+   is damaged; *damaged tells whether anything is. ADB_NOT_FOUND: no such file;
+   edits of a newer version are ADB_UNSUPPORTED. */
+adb_status manifest_salvage(struct env *env, const char *path, uint64_t number,
+                            manifest_visit visit, void *context,
+                            bool *damaged) ADB_MUST_CHECK;
+
 /* Checks every byte. On failure *failed_at tells where it lies. */
 adb_status manifest_verify(struct env *env, const char *path, uint64_t number,
                            uint64_t *failed_at) ADB_MUST_CHECK;

@@ -42,6 +42,8 @@ static enum name_kind parse(const char *name, size_t size, uint64_t *number)
         return NAME_CURRENT;
     if (is(name, size, "LOCK"))
         return NAME_LOCK;
+    if (is(name, size, NAME_REPAIR_TEXT))
+        return NAME_REPAIR;
     if (size > prefix && memcmp(name, manifest_prefix, prefix) == 0)
         return parse_number(name + prefix, size - prefix, number)
                    ? NAME_MANIFEST

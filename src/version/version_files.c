@@ -23,7 +23,7 @@ static adb_status no_memory(const char *directory)
 /* ---- probing ------------------------------------------------------------- */
 
 struct census {
-    bool current;
+    bool current, repair;
     bool foreign;
     size_t ours;               /* tables, logs, manifests */
     char first[NAME_MAX_TEXT]; /* one of them, for messages */
@@ -52,6 +52,9 @@ static adb_status count_name(void *context, const char *name)
     switch (kind) {
     case NAME_CURRENT:
         c->current = true;
+        return ADB_OK;
+    case NAME_REPAIR:
+        c->repair = true;
         return ADB_OK;
     case NAME_LOCK:
     case NAME_TEMPORARY:
@@ -128,6 +131,11 @@ static adb_status is_creation(struct env *env, const char *directory,
 static adb_status judge(struct env *env, const char *directory,
                         const struct census *c)
 {
+    if (c->repair)
+        return status_set(ADB_CORRUPTION,
+                          "'%s': a repair was interrupted; run 'albertdb "
+                          "repair' again",
+                          directory);
     if (c->current)
         return ADB_OK;
     bool creation = !c->writes;
@@ -319,6 +327,7 @@ static bool is_leftover(const struct sweep *w, enum name_kind kind,
     case NAME_FOREIGN:
     case NAME_CURRENT:
     case NAME_LOCK:
+    case NAME_REPAIR:
         return false;
     }
     return false;

@@ -49,7 +49,8 @@ struct version_set_state {
 };
 
 /* Is there a database in the directory? ADB_OK yes; ADB_NOT_FOUND: nothing of
-   ours there; ADB_CORRUPTION: tables, logs or manifests without CURRENT;
+   ours there; ADB_CORRUPTION: tables, logs or manifests without CURRENT, or a
+   repair that was interrupted;
    ADB_NOT_A_DATABASE: path is no directory, or holds foreign files only and
    is not empty. Changes nothing. What an interrupted version_set_create left
    (a manifest that names nothing, nobody's writes) counts as nothing. */
