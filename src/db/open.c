@@ -288,6 +288,9 @@ static adb_status create_new(adb *db)
     struct wal_end none = {0};
     struct watermark nothing = {0};
     adb_status status = version_set_create(&options, &db->versions);
+    /* An interrupted creation may have left a manifest. */
+    if (status == ADB_OK)
+        status = version_set_sweep(db->versions, remove_leftover, db);
     return status == ADB_OK ? start_log(db, &none, &nothing) : status;
 }
 

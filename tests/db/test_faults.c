@@ -262,6 +262,39 @@ static void test_disk_full(void **state)
     }
 }
 
+/* ---- creation ---- */
+
+static adb_status count_manifest(void *context, const char *name)
+{
+    *(unsigned *)context += strncmp(name, "MANIFEST", 8) == 0;
+    return ADB_OK;
+}
+
+/* Whether CURRENT came to be is not known: the manifest must stay, until a
+   later opening knows. */
+static void test_interrupted_creation(void **state)
+{
+    static const struct env_fault_rule rule = {
+        .operations = ENV_FAULT_RENAME, .count = 1, .error = 5};
+    unsigned manifests = 0;
+    (void)state;
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    struct env *env = env_fault_new(disk);
+    struct adb_options o = db_test_options(env, "memtable_size=32K");
+    adb *db;
+    env_fault_set(env, &rule);
+    assert_int_equal(db_open("/db", &o, &db), ADB_IO);
+    assert_ok(env_list_dir(disk, "/db", count_manifest, &manifests));
+    assert_int_equal(manifests, 1);
+    db = db_test_open(env, "/db", "memtable_size=32K");
+    assert_ok(db_close(db));
+    manifests = 0;
+    assert_ok(env_list_dir(disk, "/db", count_manifest, &manifests));
+    assert_int_equal(manifests, 1);
+    env_fault_free(env);
+    env_memory_free(disk);
+}
+
 /* ---- memory ---- */
 
 static int fail_all(void *context, size_t size)
@@ -308,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_sync),
         cmocka_unit_test(test_process),
         cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_interrupted_creation),
         cmocka_unit_test(test_multi_get_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
