@@ -133,6 +133,58 @@ static void test_manual_compactions_beside_each_other(void **state)
     simulate(compact_twice, &race);
 }
 
+/* ---- tables replaced just before the close ---- */
+
+static void *scan_often(void *argument)
+{
+    struct race *race = argument;
+    struct store_state found;
+    struct random r;
+    random_seed(&r, 1);
+    for (int i = 0; i < 4; i++)
+        if (store_scan(race->db, &r, &found) != ADB_OK)
+            failed_at(race, "a scan");
+    return NULL;
+}
+
+static adb_status count_table(void *context, const char *name)
+{
+    *(unsigned *)context += strstr(name, ".sst") != NULL;
+    return ADB_OK;
+}
+
+static void close_after_merge(void *argument)
+{
+    struct race *race = argument;
+    struct thread thread = {.started = false};
+    struct step put = {.kind = STEP_WRITE, .count = 1};
+    unsigned tables = 0;
+    open_race(race);
+    for (uint64_t i = 0; i < 3; i++) {
+        put.edits[0] = (struct edit){(uint8_t)i, (i + 1) | UINT64_C(30) << 32};
+        if (store_apply(race->db, &put) != ADB_OK ||
+            adb_flush(race->db) != ADB_OK)
+            failed_at(race, "adb_flush");
+    }
+    if (thread_start(&thread, "scan", scan_often, race) != ADB_OK)
+        failed_at(race, "thread_start");
+    if (adb_compact(race->db, slice_of(NULL, 0), slice_of(NULL, 0)) != ADB_OK)
+        failed_at(race, "adb_compact");
+    thread_join(&thread);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+    if (env_list_dir(race->disk, STORE_PATH, count_table, &tables) != ADB_OK ||
+        tables != 1)
+        failed_at(race, "tables that a merge replaced are left behind");
+}
+
+static void test_close_leaves_no_replaced_tables(void **state)
+{
+    struct race race = {.roll_bytes = 0};
+    (void)state;
+    simulate(close_after_merge, &race);
+}
+
 /* ---- merges that fail ---- */
 
 /* Reading tables fails, so merges do and flushes do not. */
@@ -178,6 +230,7 @@ static void test_failing_merges_pause(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_close_leaves_no_replaced_tables),
         cmocka_unit_test(test_failing_merges_pause),
         cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
         cmocka_unit_test(test_manual_compactions_beside_each_other),
