@@ -7,6 +7,7 @@
 #include "db/db_internal.h"
 #include "sim/sim_env.h"
 #include "sst/sst_reader_internal.h"
+#include "version/names.h"
 
 #define SECONDS UINT64_C(1000000000)
 
@@ -73,6 +74,14 @@ static size_t synced_by_now(const struct world *w)
     return history_state_before(w->history, now - late);
 }
 
+/* Writes that did not happen and may turn up all the same. */
+static void add_ghosts(const struct world *w, struct history_cut *cut)
+{
+    for (size_t i = 0; i < w->ghost_count; i++)
+        if (w->ghosts_at == history_now(w->history))
+            history_cut_pending(cut, &w->ghosts[i]);
+}
+
 /* What may be left if the world ended now. */
 static void make_cut(struct world *w)
 {
@@ -92,9 +101,7 @@ static void make_cut(struct world *w)
         if (write->step && !write->at)
             history_cut_pending(&w->cut, write->step);
     }
-    for (size_t i = 0; i < w->ghost_count; i++)
-        if (w->ghosts_at == history_now(h))
-            history_cut_pending(&w->cut, &w->ghosts[i]);
+    add_ghosts(w, &w->cut);
 }
 
 static struct env *image_of(struct world *w)
@@ -161,6 +168,12 @@ static adb *open_on(struct world *w, struct env *env)
     return db;
 }
 
+static bool failure_is_borne(adb_status status)
+{
+    return status == ADB_IO || status == ADB_NO_SPACE ||
+           status == ADB_NO_MEMORY || status == ADB_UNKNOWN_OUTCOME;
+}
+
 /* An opening that fails says why, keeps nothing, and can be repeated. */
 static adb *open_with_faults(struct world *w)
 {
@@ -171,8 +184,7 @@ static adb *open_with_faults(struct world *w)
         chaos_heal(w);
         return db;
     }
-    if (status != ADB_IO && status != ADB_NO_SPACE && status != ADB_NO_MEMORY &&
-        status != ADB_UNKNOWN_OUTCOME)
+    if (!failure_is_borne(status))
         world_die(w, "adb_open: %s: %s", adb_status_name(status),
                   adb_error_message());
     chaos_heal(w);
@@ -296,44 +308,76 @@ static void expect_health(struct world *w)
     scheduler_unwatch();
 }
 
-static void close_life(struct world *w)
+static adb_status close_db(struct world *w)
 {
     adb *db = w->db;
-    size_t now = history_now(w->history);
     scheduler_watch("adb_close", 120 * SECONDS);
-    scheduler_pause();
     w->db = NULL;
-    scheduler_resume();
     adb_status status = adb_close(db);
     scheduler_trace("adb_close: %s", adb_status_name(status));
     scheduler_unwatch();
-    if (status != ADB_OK)
+    return status;
+}
+
+/* What a life that was closed leaves to the next. */
+static void leave_all(struct world *w)
+{
+    history_durable(w->history, history_now(w->history));
+    history_cut(w->history, history_now(w->history), &w->found_cut);
+}
+
+static void close_life(struct world *w)
+{
+    expect_health(w);
+    if (close_db(w) != ADB_OK)
         world_die(w, "adb_close: %s", adb_error_message());
-    history_durable(w->history, now);
+    leave_all(w);
+}
+
+/* While something fails: its status tells whether all is on the disk. If not,
+   it is as after a crash. */
+static void close_with_faults(struct world *w)
+{
+    chaos_begin(w, &w->random);
+    adb_status status = close_db(w);
+    if (status != ADB_OK && !failure_is_borne(status))
+        world_die(w, "adb_close: %s: %s", adb_status_name(status),
+                  adb_error_message());
+    chaos_heal(w);
+    if (status == ADB_OK) {
+        leave_all(w);
+        return;
+    }
+    history_cut(w->history, history_durable_state(w->history), &w->found_cut);
+    add_ghosts(w, &w->found_cut);
+}
+
+static void abandon_life(struct world *w)
+{
+    adb *db = w->db;
+    w->db = NULL;
+    db_test_abandon(db);
 }
 
 static void end_life(struct world *w)
 {
     w->flushes += atomic_load(&w->db->counters.flushes);
     w->merges += atomic_load(&w->db->counters.compactions);
-    if (!w->image) {
-        expect_health(w);
+    if (w->image)
+        abandon_life(w);
+    else if (w->faulty && random_below(&w->random, 3) == 0)
+        close_with_faults(w);
+    else
         close_life(w);
-    } else {
-        adb *db = w->db;
-        w->db = NULL;
-        db_test_abandon(db);
-    }
     free_envs(w);
-    if (w->image) {
-        env_memory_free(w->disk);
-        w->disk = w->image;
-        w->image = NULL;
-        w->found_cut = w->cut;
-        w->images++;
-    } else {
-        history_cut(w->history, history_now(w->history), &w->found_cut);
-    }
+    if (!w->image)
+        return;
+    /* The image may have been made while closing, too. */
+    env_memory_free(w->disk);
+    w->disk = w->image;
+    w->image = NULL;
+    w->found_cut = w->cut;
+    w->images++;
 }
 
 static void live(struct world *w, bool clients)
@@ -356,6 +400,68 @@ static void live(struct world *w, bool clients)
     end_life(w);
 }
 
+/* ---- what is left on the disk ---- */
+
+struct census {
+    size_t tables, logs, manifests, others;
+    size_t named_tables, named_logs;
+    uint64_t manifest;
+};
+
+static adb_status count_name(void *context, const char *name)
+{
+    struct census *c = context;
+    uint64_t number = 0;
+    enum name_kind kind = name_parse(name, &number);
+    c->tables += kind == NAME_TABLE;
+    c->logs += kind == NAME_LOG;
+    c->manifests += kind == NAME_MANIFEST;
+    c->others += kind == NAME_TEMPORARY || kind == NAME_FOREIGN;
+    if (kind == NAME_MANIFEST)
+        c->manifest = number;
+    return ADB_OK;
+}
+
+static adb_status count_edit(void *context, uint64_t offset,
+                             const struct record *r,
+                             const struct version_edit *e)
+{
+    struct census *c = context;
+    (void)offset, (void)r;
+    if (e) {
+        c->named_tables += e->added_count - e->removed_count;
+        c->named_logs += e->segments_created_count - e->segments_removed_count;
+    }
+    return ADB_OK;
+}
+
+/* After a clean close: what the manifest names, and nothing else. */
+static void expect_no_leftovers(struct world *w)
+{
+    struct census c = {0};
+    adb_status status = env_list_dir(w->disk, STORE_PATH, count_name, &c);
+    char *path = manifest_path(STORE_PATH, c.manifest);
+    if (status == ADB_OK)
+        status = manifest_walk(w->disk, path, c.manifest, count_edit, &c);
+    mem_free(path);
+    if (status != ADB_OK)
+        world_die(w, "%s", adb_error_message());
+    if (c.tables != c.named_tables || c.logs != c.named_logs ||
+        c.manifests != 1 || c.others)
+        world_die(w, "%zu tables and %zu logs are left, the manifest names %zu "
+                  "and %zu; %zu manifests, %zu other files", c.tables, c.logs,
+                  c.named_tables, c.named_logs, c.manifests, c.others);
+}
+
+/* Nothing runs and nothing fails: opened, compared, closed. */
+static void live_quietly(struct world *w)
+{
+    w->faulty = false;
+    w->ending = (struct ending){.kind = END_CLOSE};
+    live(w, false);
+    expect_no_leftovers(w);
+}
+
 static void run_lives(void *context)
 {
     struct world *w = context;
@@ -363,8 +469,7 @@ static void run_lives(void *context)
         w->ending = w->plan.endings[w->life];
         live(w, true);
     }
-    w->ending = (struct ending){.kind = END_CLOSE};
-    live(w, false);
+    live_quietly(w);
 }
 
 /* What the library gives each thread of the system when it first asks: all
