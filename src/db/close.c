@@ -75,7 +75,7 @@ adb_status db_close(adb *db)
     }
     db_keeper_stop(db);
     db_background_stop(db);
-    /* Views that readers held until just now still name what merges replaced. */
+    /* Views that readers held until now still name what merges replaced. */
     epoch_barrier(db->epoch);
     db_remove_obsolete(db);
     status = close_log_and_manifest(db);
