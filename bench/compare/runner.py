@@ -60,12 +60,14 @@ class Bench:
         words.update(row.words)
         return words
 
-    def call(self, workload, where, words, must_die=False):
+    def call(self, workload, where, words, must_die=False, limited=True):
         command = [str(program_of(self.a, self.engine)),
                    f"workload={workload}", f"dir={where}"]
         command += [f"{name}={value}" for name, value in words.items()]
+        if limited:
+            command = self.limit.command(command)
         env = dict(os.environ, BENCH_ALBERTDB_OPTIONS=",".join(self.a.set))
-        done = subprocess.run(self.limit.command(command), env=env, text=True,
+        done = subprocess.run(command, env=env, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if must_die and done.returncode in (-9, 137):
             return None
@@ -99,13 +101,14 @@ class Bench:
         shutil.rmtree(self.dir / name, ignore_errors=True)
 
     def need_base(self, name):
-        """Made here when no row of this run made it."""
+        """Made here, without a limit of memory, when no row of this run made
+        it."""
         if not self.has_base(name):
             row = table.BY_NAME[name]
             where = self.empty("filling")
             words = {**self.words(row), "seconds": 36000, "verify": 0,
                      "operations": FOREVER}
-            self.call(row.workload, where, words)
+            self.call(row.workload, where, words, limited=False)
             self.keep_base(where, name)
         return self.dir / name
 
