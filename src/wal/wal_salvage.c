@@ -242,11 +242,8 @@ static adb_status salvage_records(struct work *w, size_t i)
             return status;
         at = found + r.size;
     }
-    if (at < known_reach(w, i)) {
-        const struct wal_end *end = w->in->ends ? &w->in->ends[i] : NULL;
-        tell_hole(w, i, at, known_reach(w, i) - at,
-                  end && end->segment ? end->next_seq : before);
-    }
+    if (at < known_reach(w, i))
+        tell_hole(w, i, at, known_reach(w, i) - at, before);
     return ADB_OK;
 }
 
@@ -260,9 +257,6 @@ static adb_status salvage_part(struct work *w, size_t i)
         tell_hole(w, i, 0, 0, seq_limit(w, i));
         return ADB_OK;
     }
-    /* Where the header says that history went on. */
-    if (p->headed)
-        w->out->next_seq = MAX_OF(w->out->next_seq, p->before.next_seq);
     adb_status status = open_part(w, i, &exists);
     return status == ADB_OK && exists ? salvage_records(w, i) : status;
 }
