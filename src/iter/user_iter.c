@@ -80,11 +80,19 @@ static inline bool save_key(struct user_iter *u, adb_slice key, uint64_t head)
     return true;
 }
 
+/* Neighbours of one head mostly differ at their ends: those are looked at
+   without a call. */
 static inline bool is_saved_key(const struct user_iter *u,
                                 const struct kv_iter *source)
 {
-    return source->head == u->key_head &&
-           slice_equal(source->key, buffer_slice(&u->key));
+    size_t size = u->key.size;
+    if (source->head != u->key_head || source->key.size != size)
+        return false;
+    const uint8_t *p = source->key.data;
+    if (size >= 8 && get_u64(p + size - 8) != get_u64(u->key.data + size - 8))
+        return false;
+    /* The head is the first eight bytes, or all of them. */
+    return size <= 16 || memcmp(p, u->key.data, size) == 0;
 }
 
 static inline bool at_upper(const struct user_iter *u,
@@ -197,12 +205,12 @@ static void show_candidate(struct user_iter *u)
     u->base.key = buffer_slice(&u->key);
 }
 
-/* The source stands at the oldest version of some key: shows the visible
+/* The source stands at the oldest version of some key, or, in_key, at a newer
+   one of the saved key, whose candidate may be visible: shows the visible
    version of that key, or of the nearest one before it that has any. */
-static void find_backward(struct user_iter *u)
+static void find_backward(struct user_iter *u, bool in_key, bool visible)
 {
     struct kv_iter *source = u->source;
-    bool in_key = false, visible = false;
     for (; source->valid; source->ops->prev(source)) {
         bool next_key = !in_key || !is_saved_key(u, source);
         if (next_key && visible) {
@@ -244,7 +252,7 @@ static void seek_forward(struct user_iter *u)
 static void seek_backward(struct user_iter *u)
 {
     u->source->ops->seek_before(u->source, buffer_slice(&u->key), KV_MAX_SEQ);
-    find_backward(u);
+    find_backward(u, false, false);
 }
 
 /* The target is copied: it may be the key under the iterator. */
@@ -297,7 +305,7 @@ static void user_seek_last(struct kv_iter *it)
     }
     start(u, false, NULL);
     u->source->ops->seek_last(u->source);
-    find_backward(u);
+    find_backward(u, false, false);
 }
 
 /* ---- moving ---- */
@@ -344,7 +352,21 @@ static void user_prev(struct kv_iter *it)
         while (source->valid && source->kind != KV_DAMAGED &&
                is_saved_key(u, source));
     }
-    find_backward(u);
+    /* Mostly the entry before is the only version of its key. */
+    if (unlikely(!(source->valid && source->head > u->lower_head &&
+                   source->kind == KV_PUT && source->seq <= u->read_seq &&
+                   source->lasting))) {
+        find_backward(u, false, false);
+        return;
+    }
+    if (!save_key(u, source->key, source->head))
+        return;
+    take_candidate(u);
+    source->ops->prev(source);
+    if (likely(source->valid && !is_saved_key(u, source)))
+        show_candidate(u);
+    else
+        find_backward(u, true, true);
 }
 
 /* ---- large values ---- */

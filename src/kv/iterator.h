@@ -41,9 +41,9 @@ struct kv_iter_ops {
        version of the last key < key. For the last key <= k seek before the
        key k + "\0". */
     void (*seek_before)(struct kv_iter *it, adb_slice key, uint64_t seq);
-    /* Right before a seek to or before key: begins to fetch what that will look
-       at, so that the misses of several sources overlap. NULL: nothing to
-       gain. */
+    /* Right before a seek to or before key, and nothing else: begins to fetch
+       what that will look at, so that the misses of several sources overlap.
+       The iterator stands nowhere until that seek. NULL: nothing to gain. */
     void (*prepare)(struct kv_iter *it, adb_slice key);
     void (*next)(struct kv_iter *it); /* needs valid */
     void (*prev)(struct kv_iter *it); /* needs valid */

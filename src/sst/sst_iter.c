@@ -31,6 +31,9 @@ struct sst_iter {
     unsigned flags;
     uint32_t part, block;
     bool loaded;               /* view is that of (part, block) */
+    bool prepared;             /* the index is that of the part where the next
+                                  seek's search begins, at this block: */
+    uint32_t prepared_block;
     int inside; /* at damage, between keys of its block: coming from smaller
                    keys 1, from larger ones -1 */
     struct index_frame *index; /* pinned; of `part` */
@@ -443,6 +446,10 @@ static void iter_seek_last(struct kv_iter *base)
    it or a later one. False: none, or failed. */
 static bool find_block(struct sst_iter *it, adb_slice key, bool backward)
 {
+    if (it->prepared) {
+        it->prepared = false;
+        return load_block(it, it->part, it->prepared_block, backward);
+    }
     uint32_t part = sst_part_find(it->reader, key);
     if (part == it->reader->top.count)
         return false;
@@ -461,31 +468,39 @@ static bool find_block(struct sst_iter *it, adb_slice key, bool backward)
 }
 
 /* Goes as far toward key as can be gone without waiting for a file, and has
-   the block's first lines fetched. */
+   the block's first lines fetched. Inside an epoch. */
+static void prepare_in(struct sst_iter *it, uint32_t part, adb_slice key)
+{
+    if (!it->index || it->part != part) {
+        struct cache_frame *frame =
+            cache_lookup(&it->reader->slots[part].index);
+        if (!frame)
+            return;
+        unload_index(it);
+        cache_pin(frame);
+        it->index = index_frame_of(frame);
+        it->part = part;
+    }
+    const struct sst_index *index = &it->index->index;
+    uint32_t block = MIN_OF(sst_index_find(index, key), index->count - 1);
+    struct cache_frame *frame = atomic_load_explicit(&it->index->slots[block],
+                                                     memory_order_acquire);
+    if (frame)
+        block_frame_prefetch(block_frame_of(frame));
+    it->prepared_block = block;
+    it->prepared = true;
+}
+
 static void iter_prepare(struct kv_iter *base, adb_slice key)
 {
     struct sst_iter *it = iter_of(base);
-    struct sst_reader *r = it->reader;
-    uint32_t part = sst_part_find(r, key);
-    if (part == r->top.count)
+    uint32_t part = sst_part_find(it->reader, key);
+    it->prepared = false;
+    if (part == it->reader->top.count)
         return;
-    struct epoch_slot *inside = epoch_enter(r->context.epoch);
-    struct index_frame *index = it->index;
-    if (!index || it->part != part) {
-        struct cache_frame *frame =
-            atomic_load_explicit(&r->slots[part].index, memory_order_acquire);
-        index = frame ? index_frame_of(frame) : NULL;
-    }
-    if (index) {
-        uint32_t block = sst_index_find(&index->index, key);
-        struct cache_frame *frame =
-            block < index->index.count
-                ? atomic_load_explicit(&index->slots[block],
-                                       memory_order_acquire)
-                : NULL;
-        if (frame)
-            block_frame_prefetch(block_frame_of(frame));
-    }
+    base->valid = false; /* it may stand in the part that is given up */
+    struct epoch_slot *inside = epoch_enter(it->reader->context.epoch);
+    prepare_in(it, part, key);
     epoch_leave(inside);
 }
 
@@ -655,6 +670,7 @@ void sst_iter_retarget(struct kv_iter *base, struct sst_reader *r)
     if (it->reader == r)
         return;
     unload_index(it);
+    it->prepared = false;
     if (it->value)
         drop_value(it);
     sst_window_forget(&it->window);

@@ -20,6 +20,7 @@ struct run_iter {
     int inside; /* that key lies between those of the table: coming from
                    smaller keys 1, from larger ones -1 */
     unsigned flags;
+    bool prepared; /* the next seek's table is that of `index` */
 };
 
 static struct run_iter *run_iter(struct kv_iter *it)
@@ -183,11 +184,20 @@ static void run_seek_last(struct kv_iter *it)
     backward_from(r, r->run->count);
 }
 
+/* The table where a seek begins. */
+static size_t find_table(struct run_iter *r, adb_slice key)
+{
+    if (!r->prepared)
+        return version_run_lower(r->run, key);
+    r->prepared = false;
+    return r->index;
+}
+
 static void run_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct run_iter *r = run_iter(it);
     start(r);
-    size_t i = version_run_lower(r->run, key);
+    size_t i = find_table(r, key);
     if (i == r->run->count)
         return;
     if (!open_table(r, i, false)) {
@@ -204,7 +214,7 @@ static void run_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct run_iter *r = run_iter(it);
     start(r);
-    size_t i = version_run_lower(r->run, key);
+    size_t i = find_table(r, key);
     if (i == r->run->count) {
         backward_from(r, i);
         return;
@@ -223,9 +233,12 @@ static void run_prepare(struct kv_iter *it, adb_slice key)
 {
     struct run_iter *r = run_iter(it);
     size_t i = version_run_lower(r->run, key);
+    r->prepared = false;
     /* What fails here fails again in the seek, and is told there. */
-    if (i < r->run->count && open_table(r, i, false))
-        r->table->ops->prepare(r->table, key);
+    if (i == r->run->count || !open_table(r, i, false))
+        return;
+    r->table->ops->prepare(r->table, key);
+    r->prepared = true;
 }
 
 static void run_next(struct kv_iter *it)
