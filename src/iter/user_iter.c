@@ -48,6 +48,11 @@ static struct user_iter *user_of(struct kv_iter *it)
     return CONTAINER_OF(it, struct user_iter, base);
 }
 
+static inline uint64_t head_of(const struct user_iter *u, adb_slice key)
+{
+    return key_head_from(u->base.origin, key.data, key.size);
+}
+
 /* May overlap. */
 static inline void copy_key(uint8_t *to, const uint8_t *from, size_t size)
 {
@@ -91,8 +96,9 @@ static inline bool is_saved_key(const struct user_iter *u,
     const uint8_t *p = source->key.data;
     if (size >= 8 && get_u64(p + size - 8) != get_u64(u->key.data + size - 8))
         return false;
-    /* The head is the first eight bytes, or all of them. */
-    return size <= 16 || memcmp(p, u->key.data, size) == 0;
+    /* A head without origin is the first eight bytes, or all of them. */
+    return (size <= 16 && !u->base.origin) || size == 0 ||
+           memcmp(p, u->key.data, size) == 0;
 }
 
 static inline bool at_upper(const struct user_iter *u,
@@ -261,7 +267,7 @@ static bool start(struct user_iter *u, bool forward, const adb_slice *target)
     u->base.status = ADB_OK;
     u->forward = forward;
     return !target ||
-           save_key(u, *target, key_head8(target->data, target->size));
+           save_key(u, *target, head_of(u, *target));
 }
 
 static void user_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
@@ -420,6 +426,11 @@ static adb_status user_read_value(struct kv_iter *it, uint64_t offset,
     return u->source->ops->read_value(u->source, offset, data, size);
 }
 
+static void user_set_origin(struct kv_iter *it)
+{
+    kv_iter_set_origin(user_of(it)->source, it->origin);
+}
+
 static void user_rest(struct kv_iter *it)
 {
     kv_iter_rest(user_of(it)->source);
@@ -444,6 +455,7 @@ static const struct kv_iter_ops user_ops = {
     .prev = user_prev,
     .load = user_load,
     .read_value = user_read_value,
+    .set_origin = user_set_origin,
     .rest = user_rest,
     .close = user_close,
 };
@@ -457,9 +469,10 @@ void user_iter_reset(struct kv_iter *it, const struct user_iter_options *o)
     u->forward = true;
     u->lower = o->lower;
     u->upper = o->upper;
-    u->lower_head = o->lower.data ? key_head8(o->lower.data, o->lower.size) : 0;
-    u->upper_head = o->upper.data ? key_head8(o->upper.data, o->upper.size)
-                                  : UINT64_MAX;
+    if (o->origin != it->origin)
+        kv_iter_set_origin(it, o->origin);
+    u->lower_head = o->lower.data ? head_of(u, o->lower) : 0;
+    u->upper_head = o->upper.data ? head_of(u, o->upper) : UINT64_MAX;
 }
 
 struct kv_iter *user_iter_new(struct kv_iter *source,

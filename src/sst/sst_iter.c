@@ -14,14 +14,16 @@
 
 enum {
     COPY_STEP = 16, /* suffixes are copied by this much where bytes allow */
-    KEEP_VALUE = 1 << 20
+    KEEP_VALUE = 1 << 20,
+    WHOLE_KEY = 65
 };
 
 struct sst_iter {
     struct kv_iter base;
     struct sst_block view; /* of the present block, when loaded */
     uint32_t entry;
-    uint32_t prefix_shift; /* bits of a head that the prefix covers; 64: all */
+    uint32_t prefix_shift; /* bits of a head that the prefix covers; 64: all;
+                              WHOLE_KEY: the prefix tells nothing of it */
     uint64_t prefix_head;  /* the prefix's bytes of a head */
     uint8_t *key;          /* owned: the prefix, then the last suffix */
     size_t key_capacity;
@@ -67,6 +69,24 @@ static bool grow_key(struct sst_iter *it, size_t need)
     return true;
 }
 
+/* What the prefix of a block's keys tells of their heads. */
+static void begin_heads(struct sst_iter *it, const uint8_t *prefix, size_t size)
+{
+    const struct key_origin *o = it->base.origin;
+    size_t skip = o ? o->size : 0;
+    int side = skip ? key_origin_side(o, prefix, size) : 0;
+    if (likely(side == 0)) {
+        it->prefix_head = key_head8(prefix + skip, size - skip);
+        it->prefix_shift = (uint32_t)MIN_OF(8 * (size - skip), (size_t)64);
+    } else if (size < skip && memcmp(prefix, o->prefix, size) == 0) {
+        it->prefix_head = 0;
+        it->prefix_shift = WHOLE_KEY;
+    } else { /* all keys lie on that side */
+        it->prefix_head = side < 0 ? 0 : UINT64_MAX;
+        it->prefix_shift = 64;
+    }
+}
+
 /* The block's prefix goes in front of the suffixes to come. */
 static bool begin_block(struct sst_iter *it)
 {
@@ -74,8 +94,7 @@ static bool begin_block(struct sst_iter *it)
     if (size + COPY_STEP > it->key_capacity && !grow_key(it, size + COPY_STEP))
         return false;
     memcpy(it->key, it->view.prefix, size);
-    it->prefix_head = key_head8(it->key, size);
-    it->prefix_shift = (uint32_t)MIN_OF(8 * size, (size_t)64);
+    begin_heads(it, it->key, size);
     return true;
 }
 
@@ -106,11 +125,14 @@ static inline void show(struct sst_iter *it)
         memcpy(to, from, COPY_STEP);
     else
         memcpy(to, from, e.suffix.size);
+    it->base.key = slice_of(it->key, prefix + e.suffix.size);
     it->base.head = it->prefix_head;
-    if (it->prefix_shift < 64)
+    if (likely(it->prefix_shift < 64))
         it->base.head |=
             key_head8(e.suffix.data, e.suffix.size) >> it->prefix_shift;
-    it->base.key = slice_of(it->key, prefix + e.suffix.size);
+    else if (unlikely(it->prefix_shift == WHOLE_KEY))
+        it->base.head = key_head_from(it->base.origin, it->base.key.data,
+                                      it->base.key.size);
     it->base.kind = e.kind;
     it->base.seq = e.seq;
     it->base.value = e.value;
@@ -232,7 +254,7 @@ static void stand_at(struct sst_iter *it, adb_slice key, uint64_t seq,
     if (key.size)
         memmove(it->key, key.data, key.size);
     it->base.key = slice_of(it->key, key.size);
-    it->base.head = key_head8(it->key, key.size);
+    it->base.head = key_head_from(it->base.origin, it->key, key.size);
     it->base.seq = seq;
     it->base.kind = KV_DAMAGED;
     it->base.value = slice_of(NULL, 0);
@@ -615,6 +637,12 @@ static adb_status iter_load(struct kv_iter *base)
 
 /* ---- life ---- */
 
+/* Of the block at hand heads were told by the old one. */
+static void iter_set_origin(struct kv_iter *base)
+{
+    unload_block(iter_of(base));
+}
+
 static void iter_rest(struct kv_iter *base)
 {
     struct sst_iter *it = iter_of(base);
@@ -649,6 +677,7 @@ static const struct kv_iter_ops iter_ops = {
     .prev = iter_prev,
     .load = iter_load,
     .read_value = iter_read_value,
+    .set_origin = iter_set_origin,
     .rest = iter_rest,
     .close = iter_close,
 };

@@ -61,7 +61,7 @@ static void stand_at(struct run_iter *r, adb_slice key, uint64_t seq,
 {
     r->inside = inside;
     r->base.key = key;
-    r->base.head = key_head8(key.data, key.size);
+    r->base.head = key_head_from(r->base.origin, key.data, key.size);
     r->base.seq = seq;
     r->base.kind = KV_DAMAGED;
     r->base.value = slice_of(NULL, 0);
@@ -122,6 +122,7 @@ static bool open_table(struct run_iter *r, size_t i, bool backward)
         return false;
     }
     r->table = r->iter;
+    kv_iter_set_origin(r->table, r->base.origin);
     return true;
 }
 
@@ -301,6 +302,13 @@ static adb_status run_read_value(struct kv_iter *it, uint64_t offset,
     return ADB_OK;
 }
 
+static void run_set_origin(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    if (r->table)
+        kv_iter_set_origin(r->table, it->origin);
+}
+
 static void run_rest(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
@@ -328,6 +336,7 @@ static const struct kv_iter_ops run_ops = {
     .prev = run_prev,
     .load = run_load,
     .read_value = run_read_value,
+    .set_origin = run_set_origin,
     .rest = run_rest,
     .close = run_close,
 };
