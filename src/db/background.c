@@ -105,12 +105,6 @@ uint64_t db_new_file(void *context)
     return version_set_new_file(db->versions);
 }
 
-static int flush_cancelled(void *context)
-{
-    (void)context;
-    return 0; /* a flush is what closing waits for */
-}
-
 /* The edit of a flush also ends the life of the log segments that only the
    flushed memtable needed. */
 static adb_status retire_segments(adb *db, struct version_edit *edit,
@@ -147,7 +141,6 @@ static adb_status build_flush(adb *db, const struct db_memtable *m,
         .memtable_count = 1,
         .place = {.level = 0, .run = version_set_new_run(db->versions)},
         .new_file = db_new_file,
-        .cancelled = flush_cancelled,
         .context = db,
     };
     db_fill_table_options(db, &job.table);

@@ -92,12 +92,6 @@ static int cancelled(void *context)
     return atomic_load_explicit(&db->cancel_compaction, memory_order_relaxed);
 }
 
-static void progress(void *context, uint64_t bytes_done)
-{
-    (void)context;
-    (void)bytes_done;
-}
-
 static adb_status run_job(adb *db, struct version *version,
                           const struct picker_plan *plan,
                           struct compaction_result *result)
@@ -112,7 +106,6 @@ static adb_status run_job(adb *db, struct version *version,
         .plan = plan,
         .new_file = db_new_file,
         .cancelled = cancelled,
-        .progress = progress,
         .context = db,
     };
     db_fill_table_options(db, &job.table);

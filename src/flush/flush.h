@@ -21,7 +21,8 @@ struct flush_job {
     size_t snapshot_count;
     struct table_place place;
     uint64_t (*new_file)(void *context);
-    /* Asked now and then; nonzero abandons the job with ADB_CLOSED. */
+    /* Asked now and then; nonzero abandons the job with ADB_CLOSED. May be
+       NULL. */
     int (*cancelled)(void *context);
     void *context;
 };

@@ -117,13 +117,4 @@ static inline void kv_iter_end(struct kv_iter *it)
 /* For users: the iterator's failure becomes this thread's; ADB_OK if none. */
 adb_status kv_iter_status(const struct kv_iter *it);
 
-/* a's entry before b's? Both valid, and of one origin. */
-static inline bool kv_iter_less(const struct kv_iter *a,
-                                const struct kv_iter *b)
-{
-    if (a->head != b->head)
-        return a->head < b->head;
-    return kv_compare(a->key, a->seq, b->key, b->seq) < 0;
-}
-
 #endif
