@@ -4,8 +4,8 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench bench-build bench-full bench-large \
-	bench-stall bench-scaling guard fuzz clean help deps test-deps format \
+.PHONY: all build run test install coverage bench bench-build bench-full \
+	bench-large bench-stall bench-scaling guard fuzz clean help deps test-deps format \
 	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic \
 	soak-threads soak-sim
 
@@ -72,6 +72,10 @@ guard: test-deps
 	@cmake --preset release -G Ninja >/dev/null
 	@ninja -C build/release bench_guard_loops
 	@python3 bench/guard/guard.py build/release/bench/guard/bench_guard_loops
+
+## make coverage  which branches of the library the tests take, file by file
+coverage: test-deps
+	@python3 scripts/coverage.py --jobs $(JOBS)
 
 ## make fuzz     libFuzzer over all decoders, FUZZ_SECONDS each (default 600)
 fuzz: test-deps
