@@ -277,15 +277,15 @@ static adb_status whole_life(void *context)
     return status_restore(&saved);
 }
 
+#define COMMON "memory_budget=4M memtable_size=64K "
 static const char *const lives[] = {
-    "memory_budget=4M memtable_size=64K wal_segment_min=64K "
-    "wal_segment_max=128K durability=process sync_interval=3600s "
-    "idle_compaction=false",
-    "memory_budget=4M memtable_size=64K wal_segment_min=64K "
-    "wal_segment_max=64K durability=sync wal_access=write compression=none "
-    "table_access=map filter_bits=0 compaction=leveled",
-    "memory_budget=4M memtable_size=64K durability=none compression=zstd "
-    "max_open_files=8 compaction=tiered",
+    COMMON "wal_segment_min=64K wal_segment_max=128K durability=process "
+           "sync_interval=3600s idle_compaction=false",
+    COMMON "wal_segment_min=64K wal_segment_max=64K durability=sync "
+           "wal_access=write compression=none table_access=map filter_bits=0 "
+           "compaction=leveled",
+    COMMON "durability=none compression=zstd max_open_files=8 "
+           "compaction=tiered",
 };
 
 static void test_allocations(void **state)
