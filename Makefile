@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 .PHONY: all build run test install coverage bench bench-build bench-full \
 	bench-large bench-stall bench-scaling guard fuzz clean help deps test-deps format \
 	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic \
-	soak-threads soak-sim
+	soak-threads soak-sim mutants
 
 all: build
 
@@ -120,6 +120,10 @@ soak-damage: test-deps
 soak-sim: test-deps
 	$(call soak,sim_sim,ADB_TEST_SEEDS=$(or $(SEEDS),100000) \
 		ADB_TEST_JOBS=$(JOBS))
+
+## make mutants  break the engine in many places: do the tests notice? (an hour)
+mutants: test-deps
+	@python3 tests/mutants/mutants.py --jobs $(JOBS)
 
 ## make format   clang-format over all C files
 format:

@@ -14,6 +14,7 @@ struct race {
     adb *db;
     const char *options; /* more of them; NULL: none */
     uint64_t roll_bytes;
+    uint64_t preempt; /* see scheduler.h */
     uint64_t hits;
     const char *failed; /* NULL: nothing */
     char words[600];
@@ -46,7 +47,8 @@ static void simulate(void (*run)(void *), struct race *race)
     static struct scheduler_result result;
     uint64_t first = test_seed();
     for (uint64_t i = 0; i < test_scaled(400, 60); i++) {
-        struct scheduler_options options = {.seed = first + i};
+        struct scheduler_options options = {.seed = first + i,
+                                            .preempt = race->preempt};
         race->disk = env_memory_new(ENV_MEMORY_STRICT);
         scheduler_run(&options, run, race, &result);
         env_memory_free(race->disk);
@@ -227,6 +229,53 @@ static void test_failing_merges_pause(void **state)
     simulate(fail_merges, &race);
 }
 
+/* ---- gets beside flushes ---- */
+
+enum { REPLACEMENTS = 10 };
+
+/* The number that the key has grows, and each one replaces the one before. */
+static void *replace_often(void *argument)
+{
+    struct race *race = argument;
+    for (int i = 1; i <= REPLACEMENTS; i++)
+        if (adb_put(race->db, NULL, "key", 3, &i, sizeof i) != ADB_OK ||
+            adb_flush(race->db) != ADB_OK)
+            failed_at(race, "adb_flush");
+    return NULL;
+}
+
+/* A get takes no lock. What it has seen of a view and of the sequence must fit
+   together, however long it was held up between the two. */
+static void get_while_flushing(void *argument)
+{
+    struct race *race = argument;
+    struct thread thread = {.started = false};
+    int last = 0, found = 0;
+    open_race(race);
+    if (adb_put(race->db, NULL, "key", 3, &found, sizeof found) != ADB_OK ||
+        thread_start(&thread, "replace", replace_often, race) != ADB_OK)
+        failed_at(race, "thread_start");
+    while (last < REPLACEMENTS && !race->failed) {
+        size_t size = 0;
+        if (adb_get_into(race->db, NULL, "key", 3, &found, sizeof found,
+                         &size) != ADB_OK)
+            failed_at(race, "adb_get_into");
+        if (size != sizeof found || found < last)
+            failed_at(race, "a get went back in time");
+        last = found;
+    }
+    thread_join(&thread);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+}
+
+static void test_gets_beside_flushes(void **state)
+{
+    struct race race = {.preempt = 16};
+    (void)state;
+    simulate(get_while_flushing, &race);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_failing_merges_pause),
         cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
         cmocka_unit_test(test_manual_compactions_beside_each_other),
+        cmocka_unit_test(test_gets_beside_flushes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

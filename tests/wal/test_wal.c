@@ -415,6 +415,39 @@ static void test_any_fault(void **state)
         }
 }
 
+/* A write that fails behind all of a record but its padding has written a whole
+   record. It did not happen, so it must not surface: not even when the power
+   goes and the system had written those bytes out. */
+static void test_failed_write_never_surfaces(void **state)
+{
+    (void)state;
+    for (size_t size = 5000; size < 5016; size++) {
+        struct fixture f;
+        struct wal_position at;
+        struct random random;
+        struct env_fault_rule rule = {.operations = ENV_FAULT_WRITE,
+                                      .count = 1, .error = EIO,
+                                      .partial = UINT64_MAX};
+        fixture_init(&f, &variants[3]);
+        CHECK_OK(env_sync_dir(f.base, "/"));
+        log_open(&f.log);
+        CHECK_OK(log_append(&f.log, 3000, 1, &at));
+        CHECK_OK(wal_sync(f.log.wal, at));
+        env_fault_set(f.env, &rule);
+        assert_int_equal(log_append(&f.log, size, 1, &at), ADB_IO);
+        random_seed(&random, size);
+        for (int i = 0; i < 24; i++) {
+            struct log after = f.log;
+            after.env = env_memory_crash(f.base, &random, ~UINT64_C(0));
+            check_recovers(&after, NULL, false);
+            env_memory_free(after.env);
+        }
+        wal_abandon(f.log.wal);
+        check_recovers(&f.log, NULL, false);
+        fixture_deinit(&f);
+    }
+}
+
 /* Where blocks or maps are refused the segment is written. */
 static void run_refused(struct fixture *f)
 {
@@ -524,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_no_space),
         cmocka_unit_test(test_any_fault),
+        cmocka_unit_test(test_failed_write_never_surfaces),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_group_commit),
     };
