@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -22,7 +23,8 @@ PRESET_FLAGS = {"release": ["-DCMAKE_C_FLAGS_RELWITHDEBINFO=-O1"],
                 "dev": ["-DCMAKE_C_FLAGS_DEBUG=-O1 -g1"],
                 "tsan": ["-DCMAKE_C_FLAGS_DEBUG=-O1 -g1"]}
 # One seed for all: what noticed a breakage once will do so again.
-ENVIRONMENT = {"ADB_TEST_SCALE": "small", "ADB_TEST_SEED": "20260101"}
+ENVIRONMENT = {"ADB_TEST_SCALE": "small", "ADB_TEST_SEED": "20260101",
+               "ADB_TEST_SEEDS": "150"}
 # They look at the tree, at time, or need more memory than there may be.
 NOT_ASKED = re.compile(r"^check_|^api\.stall$|_large$|^cli\.bench$")
 ADD_TEST = re.compile(r"^add_test\((?:\[=\[)?([\w.]+)(?:\]=\])? (.*)\)$", re.M)
@@ -57,6 +59,16 @@ def commands(directory):
     return found
 
 
+def scratch():
+    """Where tests leave their files: in memory where there is some, for a sync
+    of a real disk takes its time."""
+    memory = pathlib.Path("/dev/shm")
+    base = memory if os.access(memory, os.W_OK) else None
+    made = tempfile.TemporaryDirectory(prefix="albertdb-mutants-", dir=base)
+    os.chmod(made.name, 0o755)  # some tests go on as another user
+    return made
+
+
 class Test:
     def __init__(self, entry, command):
         self.name = entry["name"]
@@ -65,7 +77,7 @@ class Test:
         if "python" in self.target:
             self.target = "albertdb"
         properties = {p["name"]: p["value"] for p in entry["properties"]}
-        self.directory = properties.get("WORKING_DIRECTORY")
+        self.from_root = properties.get("WORKING_DIRECTORY") == str(TREE)
         self.environment = dict(
             pair.split("=", 1) for pair in properties.get("ENVIRONMENT", []))
         self.labels = properties.get("LABELS", [])
@@ -121,10 +133,11 @@ def run_command(command, limit, directory, environment):
         process.wait(limit)
     except subprocess.TimeoutExpired:
         hang = True
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     process.wait()
     reader.join(5)
     os.close(ours)
@@ -173,8 +186,10 @@ class Build:
     def run(self, test):
         usual = self.seconds.get(test.name, 60)
         began = time.monotonic()
-        outcome = run_command(test.command, 60 + 10 * usual, test.directory,
-                              test.environment)
+        with scratch() as place:
+            outcome = run_command(test.command, 60 + 10 * usual,
+                                  TREE if test.from_root else place,
+                                  test.environment | {"TMPDIR": place})
         outcome.seconds = time.monotonic() - began
         return outcome
 

@@ -15,6 +15,7 @@ Exit code: 0 when all were noticed."""
 import argparse
 import hashlib
 import json
+import signal
 import sys
 import time
 
@@ -25,7 +26,6 @@ from catalogue import ROOT
 STATE = bench.PLACE / "results.json"
 PAGE = ROOT / "docs/mutants.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end -->\n"
-BUILT_FROM = ("src", "include", "cli", "tools", "tests", "cmake")
 
 
 def say(text):
@@ -39,25 +39,25 @@ def minutes(seconds):
 # ---- what is known from before ----------------------------------------------
 
 
-def tree_digest():
-    """Of all that decides what a run finds, but for the list itself."""
-    digest = hashlib.sha256((ROOT / "CMakeLists.txt").read_bytes())
-    for folder in BUILT_FROM:
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and catalogue.HERE not in path.parents and \
-                    "__pycache__" not in path.parts:
-                digest.update(str(path).encode() + path.read_bytes())
+def digest_of(*places):
+    """Of all files in these folders."""
+    digest = hashlib.sha256()
+    for path in sorted(p for place in places for p in place.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(str(path).encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 class State:
+    """Results hold as long as the sources are the same: tests that are added
+    only make more be noticed. What survived is asked again each time."""
+
     def __init__(self, fresh):
-        empty = {"tree": tree_digest(), "control": {}, "results": {},
-                 "seconds": 0}
-        self.data = empty
+        self.data = {"sources": digest_of(ROOT / "src", ROOT / "cmake"),
+                     "control": {}, "results": {}, "seconds": 0}
         if STATE.exists() and not fresh:
             known = json.loads(STATE.read_text())
-            if known["tree"] == empty["tree"]:
+            if known["sources"] == self.data["sources"]:
                 self.data = known
 
     def save(self):
@@ -88,14 +88,17 @@ def control_tests(build, mutants):
     return [t for t in build.tests.values() if t.name in named]
 
 
+def folder_digest(test):
+    return digest_of(ROOT / "tests" / test.name.partition(".")[0])
+
+
 def run_control(build, mutants, state):
     known = state.data["control"].setdefault(build.preset, {})
-    build.seconds = known
-    left = [t for t in control_tests(build, mutants) if t.name not in known]
-    if not left:
-        return True
-    say(f"control ({build.preset}): {len(left)} tests, nothing broken")
-    problem = build.make([t.target for t in left])
+    left = [t for t in control_tests(build, mutants)
+            if known.get(t.name, {}).get("digest") != folder_digest(t)]
+    if left:
+        say(f"control ({build.preset}): {len(left)} tests, nothing broken")
+    problem = build.make([t.target for t in left]) if left else None
     if problem:
         say(problem)
         return False
@@ -104,8 +107,10 @@ def run_control(build, mutants, state):
         if outcome.how != "passed":
             say(f"{outcome.output}\ncontrol: {test.name}: {outcome.how}")
             return False
-        known[test.name] = round(outcome.seconds, 2)
+        known[test.name] = {"seconds": round(outcome.seconds, 2),
+                            "digest": folder_digest(test)}
         state.save()
+    build.seconds = {name: k["seconds"] for name, k in known.items()}
     return True
 
 
@@ -122,6 +127,9 @@ def ask_tests(build, mutant, under):
         if problem:
             return {"how": "does not compile", "output": problem}
         outcome = build.run(test)
+        # Twice in a row: a test that fails now and then has noticed nothing.
+        if outcome.how in ("failed", "crash"):
+            outcome = build.run(test)
         if outcome.how != "passed":
             return {"how": outcome.how, "test": test.name,
                     "source": test.source(),
@@ -162,7 +170,8 @@ def run_all(mutants, state, options):
         build.configure()
         if not run_control(build, mutants, state):
             return False
-    todo = [m for m in mutants if options.names or not state.result(m)]
+    todo = [m for m in mutants if options.names or not state.result(m) or
+            not noticed(state.result(m))]
     began = time.monotonic()
     for done, mutant in enumerate(todo, 1):
         result = try_mutant(builds[mutant.preset], mutant, options.under)
@@ -222,6 +231,8 @@ def main():
     parser.add_argument("--under", type=float)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
+    # So that what is broken is restored, and the test that runs is ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     mutants = catalogue.read_all()
     problems = catalogue.check(mutants)
     unknown = set(options.names) - {m.id for m in mutants}
