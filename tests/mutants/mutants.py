@@ -8,7 +8,7 @@ asks whether the tests notice. See docs/mutants.md.
     mutants.py --fresh        forgets earlier results
     mutants.py --record       writes who noticed into the list
     mutants.py --table        writes docs/mutants.md from the last run
-    mutants.py --under SECONDS  asks no test that takes longer
+    mutants.py --under SECONDS  asks no other module's test that takes longer
 
 Exit code: 0 when all were noticed."""
 
@@ -120,8 +120,9 @@ def run_control(build, mutants, state):
 def ask_tests(build, mutant, under):
     """The first test that notices."""
     for test in build.order(mutant):
-        if under and test.name != mutant.test and \
-                build.seconds.get(test.name, 0) > under:
+        near = test.name == mutant.test or \
+            test.name.startswith(mutant.file.split("/")[1] + ".")
+        if under and not near and build.seconds[test.name] > under:
             continue
         problem = build.make([test.target])
         if problem:

@@ -319,6 +319,45 @@ static void test_failed_sync(void **state)
     on_all(run_failed_sync);
 }
 
+/* A record that is appended while a sync runs. */
+struct late {
+    struct log *log;
+    struct wal_position at;
+};
+
+static void append_once(void *context, struct env *env, const char *operation,
+                        const char *path)
+{
+    struct late *late = context;
+    (void)env;
+    if (!late->at.segment && strcmp(operation, "sync") == 0 &&
+        strstr(path, ".log"))
+        CHECK_OK(log_append(late->log, 100, 1, &late->at));
+}
+
+/* Such a record is not what that sync was for: it has one of its own. */
+static void test_appended_during_a_sync(void **state)
+{
+    (void)state;
+    for (size_t v = 2; v < 4; v++) {
+        struct fixture f;
+        struct wal_position at;
+        fixture_init(&f, &variants[v]);
+        struct late late = {.log = &f.log};
+        log_open(&f.log);
+        CHECK_OK(log_append(&f.log, 100, 1, &at));
+        env_memory_set_observer(f.base, append_once, &late);
+        CHECK_OK(wal_sync(f.log.wal, at));
+        env_memory_set_observer(f.base, NULL, NULL);
+        assert_true(late.at.offset > at.offset);
+        uint64_t before = env_fault_calls(f.env, ENV_FAULT_SYNC);
+        CHECK_OK(wal_sync(f.log.wal, late.at));
+        assert_int_equal(env_fault_calls(f.env, ENV_FAULT_SYNC), before + 1);
+        wal_abandon(f.log.wal);
+        fixture_deinit(&f);
+    }
+}
+
 static void run_no_space(struct fixture *f)
 {
     struct log *log = &f->log;
@@ -555,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_linked_segment_is_no_spare),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_failed_sync),
+        cmocka_unit_test(test_appended_during_a_sync),
         cmocka_unit_test(test_no_space),
         cmocka_unit_test(test_any_fault),
         cmocka_unit_test(test_failed_write_never_surfaces),
