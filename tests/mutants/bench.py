@@ -14,7 +14,8 @@ import time
 
 from catalogue import ROOT
 
-PLACE = ROOT / "build/mutants"
+PLACE = pathlib.Path(os.environ.get("ADB_MUTANTS_DIR") or
+                     ROOT / "build/mutants")
 TREE = PLACE / "tree"
 LEFT_OUT = {"build", ".git", "data", "__pycache__"}
 # Asserts are on, as in the builds of `make test` that look for faults; no

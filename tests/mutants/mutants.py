@@ -122,14 +122,14 @@ def ask_tests(build, mutant, under):
     for test in build.order(mutant):
         near = test.name == mutant.test or \
             test.name.startswith(mutant.file.split("/")[1] + ".")
-        if under and not near and build.seconds[test.name] > under:
+        if under and not near and build.seconds.get(test.name, 0) > under:
             continue
         problem = build.make([test.target])
         if problem:
             return {"how": "does not compile", "output": problem}
         outcome = build.run(test)
         # Twice in a row: a test that fails now and then has noticed nothing.
-        if outcome.how in ("failed", "crash"):
+        if outcome.how in ("failed", "crash") and test.name != mutant.test:
             outcome = build.run(test)
         if outcome.how != "passed":
             return {"how": outcome.how, "test": test.name,
