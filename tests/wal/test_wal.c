@@ -250,6 +250,31 @@ static void test_linked_segment_is_no_spare(void **state)
     fixture_deinit(&f);
 }
 
+/* Nor is a spare that somebody linked to since it was kept. */
+static void test_linked_spare_is_not_used(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, &variants[0]);
+    struct wal_position at;
+    struct wal_stats stats;
+    char other[160];
+    log_open(&f.log);
+    CHECK_OK(log_append(&f.log, 100, 1, &at));
+    CHECK_OK(wal_release(f.log.wal, wal_rotate(f.log.wal)));
+    assert_int_equal(count_files(&f.log), 1);
+    char *path = wal_segment_path(f.log.directory, 1);
+    snprintf(other, sizeof(other), "%s/copy", f.log.directory);
+    assert_int_equal(link(path, other), 0);
+    mem_free(path);
+    CHECK_OK(log_append(&f.log, 100, 1, &at));
+    wal_stats(f.log.wal, &stats);
+    assert_int_equal(stats.segments_recycled, 0);
+    assert_int_equal(count_files(&f.log), 2);
+    wal_abandon(f.log.wal);
+    fixture_deinit(&f);
+}
+
 /* Names are durable and announced before the first record; no truncation and
    no allocation happens while records are synced. */
 static void run_calls(struct fixture *f)
@@ -594,6 +619,7 @@ int main(void)
         cmocka_unit_test(test_recycle),
         cmocka_unit_test(test_pins),
         cmocka_unit_test(test_linked_segment_is_no_spare),
+        cmocka_unit_test(test_linked_spare_is_not_used),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_appended_during_a_sync),
