@@ -299,6 +299,36 @@ static void test_interrupted_creation(void **state)
     env_memory_free(disk);
 }
 
+/* ---- an edit of unknown outcome ---- */
+
+/* A flush whose edit was written and not synced has failed; yet the edit is
+   there after the process died, and so must be its table. */
+static void test_tables_of_an_unknown_edit_stay(void **state)
+{
+    static const struct env_fault_rule rule = {
+        .operations = ENV_FAULT_SYNC, .path_part = "MANIFEST",
+        .count = UINT64_MAX, .error = 5};
+    static const char options[] = "durability=process memory_budget=4M";
+    (void)state;
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    struct env *env = env_fault_new(disk);
+    adb *db = db_test_open(env, "/db", options);
+    db_test_put(db, "key", "value");
+    env_fault_set(env, &rule);
+    assert_int_equal(db_flush(db), ADB_IO);
+    struct env *after = env_memory_clone(disk);
+    adb *again = db_test_open(after, "/db", options);
+    db_test_expect(again, "key", "value");
+    assert_ok(db_close(again));
+    env_memory_free(after);
+    env_fault_set(env, NULL);
+    assert_ok(db_flush(db));
+    db_test_expect(db, "key", "value");
+    assert_ok(db_close(db));
+    env_fault_free(env);
+    env_memory_free(disk);
+}
+
 /* ---- the log after a failed sync ---- */
 
 /* Until what it held is in tables nothing more is logged: a write waits for
@@ -383,6 +413,7 @@ int main(void)
         cmocka_unit_test(test_process),
         cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_interrupted_creation),
+        cmocka_unit_test(test_tables_of_an_unknown_edit_stay),
         cmocka_unit_test(test_log_waits_for_its_flush),
         cmocka_unit_test(test_multi_get_without_memory),
     };

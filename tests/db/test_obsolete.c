@@ -1,6 +1,7 @@
 /*
  * Tables that merges replaced: gone from the disk, and from the files that are
- * open, once nobody reads them; there as long as somebody does.
+ * open, once nobody reads them; there as long as somebody does. The same of
+ * memtables that were flushed.
  */
 #include "db_test.h"
 
@@ -113,12 +114,56 @@ static void test_rest_keeps_nothing(void **state)
     env_memory_free(disk);
 }
 
+static int64_t memtable_bytes(adb *db)
+{
+    epoch_barrier(db->epoch);
+    return ledger_row(&db->ledger, LEDGER_MEMTABLE);
+}
+
+/* A value that is too large to be copied pins its memtable until it is given
+   back. */
+static void test_memtables_go(void **state)
+{
+    enum { ROUNDS_OF_PINS = 24, HELD = 4 };
+    static char large[3001];
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    adb *db = db_test_open(disk, "/db", options);
+    adb_value held[HELD];
+    int64_t most = 0;
+    (void)state;
+    memset(large, 'x', sizeof large - 1);
+    for (int i = 0; i < ROUNDS_OF_PINS; i++) {
+        adb_value value = ADB_VALUE_INIT;
+        struct db_read read = {.pinned = i < HELD ? &held[i] : &value};
+        db_test_put(db, "key", large);
+        assert_ok(db_get(db, slice_of_string("key"), &read));
+        if (i >= HELD)
+            db_value_release(&value);
+        assert_ok(db_flush(db));
+        if (i < HELD)
+            most = memtable_bytes(db);
+    }
+    /* A few arenas are kept for use, none for each pin. The flush thread gives
+       back its memtable when others go on already. */
+    for (int i = 0; i < 1000 && memtable_bytes(db) > 2 * most; i++)
+        clock_sleep_ns(10000000);
+    assert_true(memtable_bytes(db) <= 2 * most);
+    for (int i = 0; i < HELD; i++) {
+        assert_int_equal(held[i].size, sizeof large - 1);
+        assert_memory_equal(held[i].data, large, sizeof large - 1);
+        db_value_release(&held[i]);
+    }
+    assert_ok(db_close(db));
+    env_memory_free(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files_are_closed),
         cmocka_unit_test(test_files_stay_for_a_reader),
         cmocka_unit_test(test_rest_keeps_nothing),
+        cmocka_unit_test(test_memtables_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,6 +233,36 @@ static void test_failing_merges_pause(void **state)
     simulate(fail_merges, &race);
 }
 
+/* ---- durability=process ---- */
+
+/* Within sync_interval a write reaches the disk, though nobody asks for it. */
+static void sync_at_intervals(void *argument)
+{
+    struct race *race = argument;
+    struct env *disk = race->disk;
+    race->disk = env_fault_new(disk);
+    open_race(race);
+    for (int i = 0; i < 4; i++) {
+        uint64_t before = env_fault_calls(race->disk, ENV_FAULT_SYNC);
+        if (adb_put(race->db, NULL, "key", 3, &i, sizeof i) != ADB_OK)
+            failed_at(race, "adb_put");
+        clock_sleep_ns(UINT64_C(1000000000));
+        if (env_fault_calls(race->disk, ENV_FAULT_SYNC) == before)
+            failed_at(race, "nothing was synced");
+    }
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+    env_fault_free(race->disk);
+    race->disk = disk;
+}
+
+static void test_syncs_at_intervals(void **state)
+{
+    struct race race = {.options = "sync_interval=500ms"};
+    (void)state;
+    simulate(sync_at_intervals, &race);
+}
+
 /* ---- a get held up beside a flush ---- */
 
 /* A newer number takes the place of the one that is being read, and goes to a
@@ -290,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
         cmocka_unit_test(test_manual_compactions_beside_each_other),
         cmocka_unit_test(test_get_held_up_beside_a_flush),
+        cmocka_unit_test(test_syncs_at_intervals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

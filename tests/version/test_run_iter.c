@@ -136,6 +136,34 @@ static void test_walk(void **state)
     run_fixture_deinit(&r);
 }
 
+/* Between the last version of a table's last key and the next table, from both
+   sides. */
+static void test_seek_between_tables(void **state)
+{
+    (void)state;
+    struct random random;
+    struct run_fixture r;
+    random_seed(&random, 7);
+    run_fixture_init(&r, 500, 60, &random);
+    const struct version_run *run = &r.version->runs[0];
+    const struct model *m = &r.f->model;
+    struct kv_iter *it = version_run_iter(r.version, 0, 0);
+    assert_non_null(it);
+    for (size_t i = 0; i < run->count; i++) {
+        adb_slice largest = run->tables[i]->info.largest;
+        adb_slice smallest = run->tables[i]->info.smallest;
+        it->ops->seek(it, largest, 0);
+        expect_at(&r, it, model_seek(m, largest, 0));
+        it->ops->seek_before(it, largest, 0);
+        expect_at(&r, it, model_seek(m, largest, 0) - 1);
+        size_t first = model_seek(m, smallest, KV_MAX_SEQ);
+        it->ops->seek_before(it, smallest, KV_MAX_SEQ);
+        expect_at(&r, it, first ? first - 1 : m->count);
+    }
+    kv_iter_close(it);
+    run_fixture_deinit(&r);
+}
+
 /* A table that cannot be opened fails the walk that reaches it, no other. */
 static void test_missing_table(void **state)
 {
@@ -210,6 +238,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_walk),
+        cmocka_unit_test(test_seek_between_tables),
         cmocka_unit_test(test_missing_table),
         cmocka_unit_test(test_cost),
     };
