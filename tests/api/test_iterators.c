@@ -66,6 +66,37 @@ static void test_prefixes(void **state)
     assert_ok(adb_close(db));
 }
 
+/* The key itself, or the last one before it. */
+static void test_seek_for_prev(void **state)
+{
+    static const struct {
+        adb_slice to;
+        const char *found;
+    } rows[] = {
+        {{"", 0}, ""},    {{"a", 1}, ""},    {{"b", 1}, "b"},
+        {{"b\0", 2}, "b"}, {{"c", 1}, "b"},   {{"d", 1}, "d"},
+        {{"dd", 2}, "d"}, {{"\xff", 1}, "d"},
+    };
+    adb *db = open_with(*state, "");
+    adb_iter *it;
+    put_text(db, "b", "1");
+    put_text(db, "d", "1");
+    for (int round = 0; round < 2; round++) {
+        assert_ok(adb_iter_new(db, NULL, &it));
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            adb_iter_seek_for_prev(it, rows[i].to.data, rows[i].to.size);
+            adb_slice key = adb_iter_key(it);
+            assert_int_equal(key.size, strlen(rows[i].found));
+            if (key.size)
+                assert_memory_equal(key.data, rows[i].found, key.size);
+        }
+        assert_ok(adb_iter_status(it));
+        adb_iter_free(it);
+        assert_ok(adb_flush(db)); /* then from a table */
+    }
+    assert_ok(adb_close(db));
+}
+
 static void test_sees_what_a_fresh_one_would(void **state)
 {
     adb_snapshot *before;
@@ -200,6 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_prefixes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seek_for_prev, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sees_what_a_fresh_one_would,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_rest_keeps_nothing, setup,

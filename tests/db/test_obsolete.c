@@ -1,7 +1,7 @@
 /*
  * Tables that merges replaced: gone from the disk, and from the files that are
  * open, once nobody reads them; there as long as somebody does. The same of
- * memtables that were flushed.
+ * memtables that were flushed, and of blocks that are not to fill the cache.
  */
 #include "db_test.h"
 
@@ -157,6 +157,37 @@ static void test_memtables_go(void **state)
     env_memory_free(disk);
 }
 
+/* A get past the cache gives its block back, whatever it finds there. */
+static void test_private_blocks_go(void **state)
+{
+    static const char *const keys[] = {"deleted", "key", "nothing", "zebra"};
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    adb *db = db_test_open(disk, "/db", options);
+    char buffer[16];
+    size_t size;
+    (void)state;
+    db_test_put(db, "key", "value");
+    db_test_delete(db, "deleted");
+    db_test_put(db, "zebra", "value");
+    assert_ok(db_flush(db));
+    db_test_expect(db, "key", "value"); /* opens the table */
+    int64_t before = ledger_row(&db->ledger, LEDGER_ITERATOR);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        for (size_t room = 0; room <= sizeof buffer; room += sizeof buffer) {
+            struct db_read read = {.no_fill = true,
+                                   .buffer = buffer,
+                                   .buffer_size = room,
+                                   .value_size = &size};
+            adb_status status = db_get(db, slice_of_string(keys[i]), &read);
+            assert_int_equal(status, i % 2 == 0 ? ADB_NOT_FOUND
+                                     : room     ? ADB_OK
+                                                : ADB_TOO_LARGE);
+            assert_int_equal(ledger_row(&db->ledger, LEDGER_ITERATOR), before);
+        }
+    assert_ok(db_close(db));
+    env_memory_free(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_files_stay_for_a_reader),
         cmocka_unit_test(test_rest_keeps_nothing),
         cmocka_unit_test(test_memtables_go),
+        cmocka_unit_test(test_private_blocks_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -188,7 +188,7 @@ class Build:
         usual = self.seconds.get(test.name, 60)
         began = time.monotonic()
         with scratch() as place:
-            outcome = run_command(test.command, 60 + 10 * usual,
+            outcome = run_command(test.command, 60 + 5 * usual,
                                   TREE if test.from_root else place,
                                   test.environment | {"TMPDIR": place})
         outcome.seconds = time.monotonic() - began

@@ -12,8 +12,7 @@
 
 test: who noticed it last, asked first. Optional: preset (dev, tsan; otherwise
 release), blind = yes (chosen by somebody who had not looked at the tests),
-missed = yes (no test noticed it when it was added: the one named was written
-for it). Lines between entries that start with # are comments."""
+written = yes (the test that notices it was written for it). Lines between entries that start with # are comments."""
 
 import dataclasses
 import hashlib
@@ -25,7 +24,7 @@ ROOT = HERE.parent.parent
 PRESETS = ("release", "dev", "tsan")
 HEAD = re.compile(r"^\[([a-z0-9-]+)\]$")
 FIELD = re.compile(r"^(\w+) = (.+)$")
-FIELDS = {"file", "what", "test", "preset", "blind", "missed"}
+FIELDS = {"file", "what", "test", "preset", "blind", "written"}
 
 
 @dataclasses.dataclass
@@ -37,7 +36,7 @@ class Mutant:
     test: str = ""
     preset: str = "release"
     blind: str = ""
-    missed: str = ""
+    written: str = ""
     old: str = ""
     new: str = ""
 

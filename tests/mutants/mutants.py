@@ -200,7 +200,7 @@ def row(mutant, result):
         who += ":" + result["function"]
     marks = (" (hang)" if result["how"] == "hang" else "") + \
         (f" ({mutant.preset})" if mutant.preset != "release" else "") + \
-        (" +" if mutant.missed else "")
+        (" +" if mutant.written else "")
     blind = " *" if mutant.blind else ""
     return f"| `{mutant.id}`{blind} | {mutant.what} | `{mutant.file}` | " \
         f"`{who}`{marks} |\n"
