@@ -359,6 +359,14 @@ static void test_load_beside(void **state)
     /* Whole again: verification says so, and it returns. */
     assert_int_equal(db_verify(w.db, on_damage, NULL, &w), ADB_CORRUPTION);
     flip(&w, w.offset + 40);
+    struct env_fault_rule rule = {.operations = ENV_FAULT_READ,
+                                  .path_part = strrchr(w.file, '/') + 1,
+                                  .count = UINT64_MAX,
+                                  .error = EIO};
+    env_fault_set(w.env, &rule); /* what cannot be read is not found whole */
+    assert_int_equal(db_verify(w.db, NULL, NULL, NULL), ADB_IO);
+    env_fault_set(w.env, NULL);
+    assert_int_equal(db_test_stat(w.db, "quarantined"), 1);
     assert_ok(db_verify(w.db, NULL, NULL, NULL));
     assert_int_equal(db_test_stat(w.db, "quarantined"), 0);
     assert_ok(db_health(w.db));

@@ -107,6 +107,8 @@ def check(mutants):
 
 def record_test(mutant, test):
     """Writes down in the list who noticed it."""
+    if test == mutant.test:
+        return
     text = mutant.source.read_text()
     begin = text.index(f"[{mutant.id}]\n")
     end = text.index("--- old\n", begin)
