@@ -204,7 +204,12 @@ static adb_status heal_log_unlocking(adb *db, uint64_t deadline_ns)
     mutex_lock(&db->lock);
     if (db->frozen_count > 0)
         return wait_for_flush_unlocking(db, deadline_ns);
+    uint64_t flushed_below = db->active.first_segment;
     mutex_unlock(&db->lock);
+    /* The flush thread comes to that only after it has woken us; a failed
+       segment that is not released fails every sync behind it. */
+    if (wal_release(db->wal, flushed_below) != ADB_OK)
+        db_log(db, 1, "log segments not removed: %s", status_message());
     if (wal_failure(db->wal) != ADB_OK) {
         uint64_t segment = wal_rotate(db->wal);
         mutex_lock(&db->lock);

@@ -263,6 +263,40 @@ static void test_syncs_at_intervals(void **state)
     simulate(sync_at_intervals, &race);
 }
 
+/* ---- the log after a failed sync ---- */
+
+/* The write after it waits for the flush of what the log held, and then has
+   nothing of it in its way. */
+static void write_after_a_failed_sync(void *argument)
+{
+    struct race *race = argument;
+    static const struct env_fault_rule rule = {.operations = ENV_FAULT_SYNC,
+                                               .path_part = ".log",
+                                               .count = 1,
+                                               .error = EIO};
+    struct env *disk = race->disk;
+    race->disk = env_fault_new(disk);
+    open_race(race);
+    for (int i = 0; i < 8; i++) {
+        env_fault_set(race->disk, i % 2 ? &rule : NULL);
+        adb_status status = adb_put(race->db, NULL, "key", 3, &i, sizeof i);
+        if (status != (i % 2 ? ADB_UNKNOWN_OUTCOME : ADB_OK))
+            failed_at(race, "adb_put");
+    }
+    env_fault_set(race->disk, NULL);
+    if (adb_flush(race->db) != ADB_OK || adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+    env_fault_free(race->disk);
+    race->disk = disk;
+}
+
+static void test_writes_after_failed_syncs(void **state)
+{
+    struct race race = {.options = "durability=sync"};
+    (void)state;
+    simulate(write_after_a_failed_sync, &race);
+}
+
 /* ---- a get held up beside a flush ---- */
 
 /* A newer number takes the place of the one that is being read, and goes to a
@@ -321,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_manual_compactions_beside_each_other),
         cmocka_unit_test(test_get_held_up_beside_a_flush),
         cmocka_unit_test(test_syncs_at_intervals),
+        cmocka_unit_test(test_writes_after_failed_syncs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
