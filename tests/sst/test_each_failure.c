@@ -215,6 +215,7 @@ static void test_reading(void **state)
             w.map = map;
             w.flags = map ? 0 : SST_NO_FILL;
             assert_true(each_allocation(reading, &w, true) > 20);
+            assert_true(each_shortage(reading, &w, true) > 20);
             assert_true(each_call(reading, &w,
                                   ENV_FAULT_ANY & ~ENV_FAULT_CLOSE, EIO,
                                   true) > 10);
@@ -298,6 +299,7 @@ static void test_writing(void **state)
         struct world w = {.compression = (enum sst_compression)i};
         /* A buffer that may not double is content with less. */
         assert_true(each_allocation(writing, &w, true) > 8);
+        assert_true(each_shortage(writing, &w, false) > 20);
     }
 }
 
@@ -385,6 +387,7 @@ static void test_salvaging(void **state)
         struct world w = {.compression = (enum sst_compression)i,
                           .pool = i == 2};
         assert_true(each_allocation(salvaging, &w, true) > 10);
+        assert_true(each_shortage(salvaging, &w, false) > 10);
         assert_true(each_call(salvaging, &w, ENV_FAULT_READ | ENV_FAULT_OPEN,
                               EIO, true) > 5);
         w.damaged = true;

@@ -1,7 +1,7 @@
 /*
  * One failure in the course of a piece of work, at each place in turn: the
- * n-th allocation of this thread, or the n-th call of an env_fault, fails in
- * the n-th run, until a run meets none.
+ * n-th allocation of this thread (or all from it on), or the n-th call of an
+ * env_fault, fails in the n-th run, until a run meets none.
  *
  * The work may be run again and again, leaves nothing behind, and says what may
  * fail: prepare, failing_begin, what may fail, failing_end, check and clean up.
@@ -22,6 +22,7 @@ typedef adb_status (*failing_work)(void *context);
 
 static struct {
     int64_t allocation;         /* which fails; 0: none */
+    bool all_after;             /* and all that follow */
     struct env_fault_rule rule; /* operations 0: none */
     bool met;
 } failing;
@@ -31,7 +32,9 @@ static _Thread_local int64_t failing_left = -1;
 static int failing_hook(void *context, size_t size)
 {
     (void)context, (void)size;
-    return failing_left > 0 && --failing_left == 0;
+    if (failing_left <= 0)
+        return failing_left == 0 && failing.all_after;
+    return --failing_left == 0;
 }
 
 /* From here on. fault: NULL where only allocations are to fail. */
@@ -107,6 +110,17 @@ static inline unsigned each_allocation(failing_work work, void *context,
     }
     mem_set_fail_hook(NULL, NULL);
     failing.allocation = 0;
+    return failed;
+}
+
+/* The same, but that from the n-th on all allocations fail: what makes do with
+   less where it can, cannot. */
+static inline unsigned each_shortage(failing_work work, void *context,
+                                     bool may_pass)
+{
+    failing.all_after = true;
+    unsigned failed = each_allocation(work, context, may_pass);
+    failing.all_after = false;
     return failed;
 }
 

@@ -137,6 +137,7 @@ static void test_reopening(void **state)
 {
     struct world w = {.closed = *(bool *)*state};
     assert_true(each_allocation(reopen, &w, true) > 40);
+    assert_true(each_shortage(reopen, &w, true) > 40);
     /* A manifest that cannot be appended to is replaced. */
     assert_true(each_call(reopen, &w, ENV_FAULT_ANY, EIO, true) > 15);
     assert_true(each_call(reopen, &w, ENV_FAULT_ANY, ENOSPC, true) > 15);
@@ -226,6 +227,7 @@ static void test_salvage(void **state)
     for (int damage = 0; damage < 2; damage++) {
         struct salvage x = {.damage = damage};
         assert_true(each_allocation(salvage, &x, false) > 10);
+        assert_true(each_shortage(salvage, &x, false) > 10);
         assert_true(each_call(salvage, &x,
                               ENV_FAULT_ANY & ~ENV_FAULT_CLOSE, EIO,
                               false) > 1);

@@ -159,6 +159,7 @@ static void test_life(void **state)
 {
     struct world w = {.access = *(enum wal_access *)*state};
     assert_true(each_allocation(life, &w, true) > 10);
+    assert_true(each_shortage(life, &w, true) > 10);
     /* What fails in wal_prepare or in what is only tidiness stops nobody. */
     static const unsigned kinds = ENV_FAULT_ANY & ~ENV_FAULT_CLOSE;
     assert_true(each_call(life, &w, kinds, EIO, true) > 10);
@@ -327,6 +328,7 @@ static void test_reading(void **state)
         w.damaged = damaged;
         w.skip = false;
         assert_true(each_allocation(salvage, &w, true) > 3);
+        assert_true(each_shortage(salvage, &w, true) > 3);
         assert_true(each_call(salvage, &w, kinds, EIO, false) > 5);
         w.skip = true;
         assert_true(each_call(salvage, &w, kinds, EIO, true) > 3);
