@@ -336,8 +336,9 @@ static adb_status pick_lazy(const struct shape *s, struct picker_plan *plan)
     return status;
 }
 
+#ifndef NDEBUG
 /* The plan is as documented: sources in order, none of them busy. */
-__attribute__((unused)) static bool plan_check(const struct picker_input *input,
+static bool plan_check(const struct picker_input *input,
                        const struct picker_plan *plan)
 {
     for (size_t i = 0; i < plan->source_count; i++) {
@@ -357,6 +358,7 @@ __attribute__((unused)) static bool plan_check(const struct picker_input *input,
     }
     return plan->source_count > 0 || plan->kind == PICKER_NONE;
 }
+#endif
 
 /* Leaves plan consistent whatever happened. */
 static adb_status finish(const struct picker_input *input, adb_status status,
