@@ -1,129 +1,140 @@
-/*
- * Back-pressure as a function: no pace where nothing waits, tighter with each
- * memtable and each byte of debt, never a stop; the tighter of two causes is
- * the one that is told.
- */
-#include "db_test.h"
-
+/* Back-pressure: what slows writers down, by how much, and why. */
 #include "db/pressure.h"
+
+#include "base/status.h"
+#include "support.h"
 
 #define MIB (1024.0 * 1024)
 
+/* Nothing waits, and all marks are far. */
 static struct pressure_input calm(void)
 {
-    return (struct pressure_input){.max_frozen = 3,
-                                   .writable_fill = 0.5,
-                                   .debt_soft = 1000,
-                                   .debt_hard = 9000,
-                                   .runs_soft = 14,
-                                   .runs_hard = 40};
+    return (struct pressure_input){.max_frozen = 4,
+                                   .debt_soft = 100,
+                                   .debt_hard = 1100,
+                                   .runs_soft = 10,
+                                   .runs_hard = 30};
 }
 
-static void test_calm(void **state)
+static struct pressure measured(double flush_mib, double compaction_mib)
 {
-    (void)state;
-    struct pressure p = {.cause = "old"};
+    return (struct pressure){.flush_rate = flush_mib * MIB,
+                             .compaction_rate = compaction_mib * MIB};
+}
+
+static double rate_at(const struct pressure_input *in)
+{
+    struct pressure p = measured(100, 100);
+    pressure_pace(&p, in);
+    return p.allowed_rate / MIB;
+}
+
+static void assert_near(double found, double expected)
+{
+    if (found < expected * 0.999 || found > expected * 1.001)
+        fail_msg("%f where %f was expected", found, expected);
+}
+
+static void test_nothing_waits(void **state)
+{
+    struct pressure p = measured(100, 100);
     struct pressure_input in = calm();
-    in.debt_bytes = 1000;
-    in.runs = 14;
+    (void)state;
+    in.debt_bytes = in.debt_soft;
+    in.runs = in.runs_soft;
     assert_int_equal(pressure_pace(&p, &in), 0);
     assert_string_equal(p.cause, "");
-    /* Nothing may wait: the bound is none of pace. */
+    /* The one memtable that is being flushed is no backlog. */
     in.frozen = 1;
-    in.max_frozen = 0;
-    assert_int_equal(pressure_pace(&p, &in), 0);
-    /* Bounds the wrong way round bound nothing. */
-    in = calm();
-    in.debt_hard = in.debt_soft;
-    in.debt_bytes = 5000;
     assert_int_equal(pressure_pace(&p, &in), 0);
 }
 
-static void test_flushes(void **state)
+/* From far above what flushing gets done down to three quarters of it. */
+static void test_memtables(void **state)
 {
-    (void)state;
-    struct pressure p = {.flush_rate = 100 * MIB};
     struct pressure_input in = calm();
-    uint64_t last = 0;
-    for (in.frozen = 1; in.frozen <= 4; in.frozen++) {
-        uint64_t pace = pressure_pace(&p, &in);
-        assert_true(pace > last);
-        assert_string_equal(p.cause, "memtables wait for their flush");
-        last = pace;
-    }
-    assert_int_equal((uint64_t)p.allowed_rate, (uint64_t)(75 * MIB));
-    /* Not measured yet: as a poor disk would have it. */
-    p.flush_rate = 0;
-    pressure_pace(&p, &in);
-    assert_int_equal((uint64_t)p.allowed_rate, (uint64_t)(48 * MIB));
-    /* However slow, writers are not stopped. */
-    p.flush_rate = 1;
-    pressure_pace(&p, &in);
-    assert_int_equal((uint64_t)p.allowed_rate, 256 * 1024);
+    double before = 1e9;
+    (void)state;
+    for (in.frozen = 1; in.frozen <= 4; in.frozen++)
+        for (in.writable_fill = 0.25; in.writable_fill <= 1;
+             in.writable_fill += 0.25) {
+            double rate = rate_at(&in);
+            assert_true(rate < before);
+            before = rate;
+        }
+    in.frozen = 3;
+    in.writable_fill = 0; /* half way: 2 of 4 */
+    assert_near(rate_at(&in), 100 * (0.75 + 6.0 / 8));
+    in.frozen = 5;
+    assert_near(rate_at(&in), 75);
 }
 
-static void test_debt(void **state)
+static void test_compaction(void **state)
 {
-    (void)state;
-    struct pressure p = {.compaction_rate = 40 * MIB};
     struct pressure_input in = calm();
-    uint64_t last = 0;
-    for (in.debt_bytes = 2000; in.debt_bytes <= 9000; in.debt_bytes += 1000) {
-        uint64_t pace = pressure_pace(&p, &in);
-        assert_true(pace > last);
-        assert_string_equal(p.cause, "compaction is behind");
-        last = pace;
-    }
-    in.debt_bytes = 90000; /* no tighter than at the hard bound */
-    assert_true(pressure_pace(&p, &in) <= last);
-    /* The runs to search count as well. */
-    in = calm();
-    in.runs = 27;
-    uint64_t half = pressure_pace(&p, &in);
-    in.runs = 40;
-    assert_true(pressure_pace(&p, &in) > half && half > 0);
-    p.compaction_rate = 0;
-    pressure_pace(&p, &in);
-    assert_int_equal((uint64_t)p.allowed_rate, (uint64_t)(48 * MIB));
+    (void)state;
+    in.debt_bytes = 600;
+    assert_near(rate_at(&in), 100 * (0.75 + 6.0 / 8));
+    in.debt_bytes = 1100;
+    assert_near(rate_at(&in), 75);
+    in.debt_bytes = 100000;
+    assert_near(rate_at(&in), 75);
+    in.debt_bytes = 0;
+    in.runs = 20;
+    assert_near(rate_at(&in), 100 * (0.75 + 6.0 / 8));
+    in.debt_bytes = 1100; /* the worse of the two */
+    assert_near(rate_at(&in), 75);
 }
 
-static void test_both(void **state)
+/* Of two causes the one that allows less decides, and is told. */
+static void test_two_causes(void **state)
 {
-    (void)state;
-    struct pressure p = {.flush_rate = 100 * MIB, .compaction_rate = 1 * MIB};
+    struct pressure slow_flush = measured(10, 100);
+    struct pressure slow_merge = measured(100, 10);
     struct pressure_input in = calm();
-    in.frozen = 2;
+    (void)state;
+    in.frozen = 5;
     in.runs = 30;
-    pressure_pace(&p, &in);
-    assert_string_equal(p.cause, "compaction is behind");
-    p.compaction_rate = 9000 * MIB;
-    pressure_pace(&p, &in);
-    assert_string_equal(p.cause, "memtables wait for their flush");
+    assert_int_equal(pressure_pace(&slow_flush, &in),
+                     (uint64_t)(1e9 * 1024 / (7.5 * MIB)));
+    assert_string_equal(slow_flush.cause, "memtables wait for their flush");
+    assert_int_equal(pressure_pace(&slow_merge, &in),
+                     (uint64_t)(1e9 * 1024 / (7.5 * MIB)));
+    assert_string_equal(slow_merge.cause, "compaction is behind");
+}
+
+/* However slow the disk, writers are not stopped. */
+static void test_slowest(void **state)
+{
+    struct pressure p = measured(0.001, 0.001);
+    struct pressure_input in = calm();
+    (void)state;
+    in.frozen = 5;
+    assert_int_equal(pressure_pace(&p, &in), 3906250); /* 256 KiB/s */
 }
 
 static void test_rates(void **state)
 {
+    struct pressure p = measured(0, 0);
     (void)state;
-    struct pressure p = {.cause = ""};
-    /* Small pieces of work, and such without a duration, say nothing. */
-    pressure_flushed(&p, 1000, 1000);
-    pressure_flushed(&p, 1 << 20, 0);
-    pressure_compacted(&p, 1000, 1000, 3);
-    pressure_compacted(&p, 1 << 20, 0, 3);
-    assert_true(p.flush_rate <= 0 && p.compaction_rate <= 0);
-    pressure_flushed(&p, 100 << 20, 1000000000);
-    assert_int_equal((uint64_t)p.flush_rate, 100 << 20);
-    pressure_flushed(&p, 200 << 20, 1000000000); /* smoothed */
-    assert_true(p.flush_rate > 125 * MIB && p.flush_rate < 135 * MIB);
-    pressure_compacted(&p, 30 << 20, 1000000000, 3);
-    assert_int_equal((uint64_t)p.compaction_rate, 10 << 20);
+    pressure_flushed(&p, 64 << 20, 1000000000);
+    assert_near(p.flush_rate, 64 * MIB);
+    pressure_flushed(&p, 164 << 20, 1000000000);
+    assert_near(p.flush_rate, 0.7 * 64 * MIB + 0.3 * 164 * MIB);
+    pressure_flushed(&p, 1000, 1000000000); /* says nothing */
+    assert_near(p.flush_rate, 94 * MIB);
+    pressure_compacted(&p, 300 << 20, 1000000000, 3);
+    assert_near(p.compaction_rate, 100 * MIB);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_calm),  cmocka_unit_test(test_flushes),
-        cmocka_unit_test(test_debt),  cmocka_unit_test(test_both),
+        cmocka_unit_test(test_nothing_waits),
+        cmocka_unit_test(test_memtables),
+        cmocka_unit_test(test_compaction),
+        cmocka_unit_test(test_two_causes),
+        cmocka_unit_test(test_slowest),
         cmocka_unit_test(test_rates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
