@@ -1,7 +1,7 @@
 /*
  * Repair of a closed database that has damage, or does not open at all: what
  * can be read is kept, the rest is told, nothing is destroyed.
- * docs/damage.md has the whole story, docs/decisions/010-repair.md the choices.
+ * docs/damage.md has the whole story, docs/decisions/013-repair.md the choices.
  *
  *   CURRENT and manifest whole    damaged tables are written anew without what
  *                                 is damaged, a damaged log is written to
