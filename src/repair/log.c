@@ -127,6 +127,11 @@ adb_status repair_check_log(struct repair *r, const struct log_source *s,
     struct wal_recovery in = recovery_of(r, s);
     struct wal_recovered out = {0};
     in.replay = look_at_record;
+    *whole = false;
+    /* Recovery takes one that is missing for the end of what was synced. */
+    for (size_t i = 0; i < s->segments.count; i++)
+        if (!numbers_have(&r->logs, s->segments.items[i]))
+            return ADB_OK;
     adb_status status = wal_recover(&in, &out);
     *whole = status == ADB_OK;
     wal_recovered_deinit(&out);
@@ -163,6 +168,7 @@ static adb_status salvage(struct building *b, const struct log_source *s)
         .ends = s->ends,
         .synced_through = s->synced_through,
         .database = s->database,
+        .through = b->through,
         .skip_unreadable = r->request->skip_unreadable,
         .replay = r->request->dry_run ? look_at_record : add_record,
         .report = on_hole,

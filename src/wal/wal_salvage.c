@@ -47,8 +47,11 @@ static void tell(struct work *w, adb_status status, size_t i, uint64_t offset,
 static void tell_hole(struct work *w, size_t i, uint64_t offset, uint64_t size,
                       uint64_t next_seq)
 {
+    uint64_t through = w->in->through, missing = 0;
+    uint64_t expected = MAX_OF(w->out->next_seq, through ? through + 1 : 0);
+    if (next_seq <= through + 1)
+        return;
     char *path = wal_segment_path(w->in->directory, number_of(w, i));
-    uint64_t expected = w->out->next_seq, missing = 0;
     if (expected && next_seq != UINT64_MAX && next_seq > expected)
         missing = next_seq - expected;
     adb_status status =
@@ -247,6 +250,20 @@ static adb_status salvage_records(struct work *w, size_t i)
     return ADB_OK;
 }
 
+/* The sequence behind the last of a segment that is missing, as later ones
+   have it. */
+static uint64_t end_of_missing(const struct work *w, size_t i)
+{
+    uint64_t end = seq_limit(w, i);
+    for (size_t j = i + 1; j < w->in->segment_count; j++) {
+        const struct part *p = &w->parts[j];
+        if (p->headed && !p->passed_by &&
+            p->before.segment == number_of(w, i))
+            end = MIN_OF(end, p->before.next_seq);
+    }
+    return end;
+}
+
 static adb_status salvage_part(struct work *w, size_t i)
 {
     struct part *p = &w->parts[i];
@@ -254,7 +271,7 @@ static adb_status salvage_part(struct work *w, size_t i)
     if (p->passed_by)
         return ADB_OK;
     if (!p->exists) {
-        tell_hole(w, i, 0, 0, seq_limit(w, i));
+        tell_hole(w, i, 0, 0, end_of_missing(w, i));
         return ADB_OK;
     }
     adb_status status = open_part(w, i, &exists);

@@ -35,6 +35,8 @@ struct wal_salvage {
     const struct wal_end *ends; /* as in wal_recovery; NULL: none known */
     struct watermark synced_through; /* as far as it is known */
     uint64_t database;               /* 0: any */
+    uint64_t through; /* writes up to this are elsewhere: if they are missing
+                         here, nothing is */
     bool skip_unreadable; /* what the system cannot read is a hole */
     /* For each record in order. ADB_CORRUPTION: its payload makes no sense, it
        is a hole too; another failure stops. */

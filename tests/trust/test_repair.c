@@ -553,6 +553,73 @@ static void test_damage(void **state)
                t.rebuilt[k], t.lossless[k]);
 }
 
+/* ---- the manifest, record by record ------------------------------------- */
+
+static struct env *without(const struct store *s, const struct store_file *f,
+                           uint64_t from, uint64_t size, bool cut)
+{
+    struct env *env = env_memory_clone(s->disk);
+    uint8_t *zeros = mem_zalloc(size);
+    struct env_file *file;
+    if (cut) {
+        assert_ok(env_open(env, f->path, ENV_WRITE, &file));
+        assert_ok(env_file_truncate(file, from));
+        assert_ok(env_file_sync(file));
+        assert_ok(env_file_close(file));
+    } else {
+        assert_ok(env_memory_damage(env, f->path, from, zeros, size));
+    }
+    mem_free(zeros);
+    return env;
+}
+
+/* Without each of its records, and without all from it on. */
+static void lose_records(const struct store *s, const struct store_file *f,
+                         uint64_t seed, struct tally *tally)
+{
+    uint64_t number, at = 0;
+    struct record r;
+    name_parse(strrchr(f->path, '/') + 1, &number);
+    while (record_decode(f->data + at, f->size - at, number, at, &r) ==
+           RECORD_VALID) {
+        for (int cut = 0; cut < 2; cut++) {
+            struct damage d = {.kind = cut ? CUT : ZERO};
+            struct subject t = {.store = s, .damage = &d};
+            snprintf(d.text, sizeof d.text,
+                     "the manifest %s offset %" PRIu64 ", seed %" PRIu64,
+                     cut ? "up to" : "without the record at", at, seed);
+            snprintf(watched, sizeof watched, "%s", d.text);
+            if (getenv("ADB_TEST_TRACE"))
+                printf("%s\n", d.text);
+            struct env *env = without(s, f, at, r.size, cut);
+            examine(&t, env, tally);
+            env_memory_free(env);
+        }
+        at += r.size;
+    }
+}
+
+/* Tables and log are whole: whatever of the manifest is lost, nothing else
+   is. */
+static void test_manifest(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed();
+    struct tally t = {{0}, {0}, {0}, {0}};
+    signal(SIGALRM, on_alarm);
+    for (uint64_t i = 0; i < test_scaled(24, 4); i++) {
+        struct store s;
+        make_store(&s, seed + i, (unsigned)i % 16);
+        for (size_t f = 0; f < s.file_count; f++)
+            if (strstr(s.files[f].path, "MANIFEST"))
+                lose_records(&s, &s.files[f], seed + i, &t);
+        free_store(&s);
+    }
+    printf("%" PRIu64 " records zeroed, %" PRIu64 " cuts; without loss: %"
+           PRIu64 "\n", t.done[ZERO], t.done[CUT],
+           t.lossless[ZERO] + t.lossless[CUT]);
+}
+
 /* ---- what a crash left behind ------------------------------------------- */
 
 static bool is_live(const struct version *v, uint64_t number)
@@ -866,8 +933,8 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_damage), cmocka_unit_test(test_leftovers),
-        cmocka_unit_test(test_power), cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_no_memory)};
+        cmocka_unit_test(test_damage),    cmocka_unit_test(test_manifest),
+        cmocka_unit_test(test_leftovers), cmocka_unit_test(test_power),
+        cmocka_unit_test(test_faults),    cmocka_unit_test(test_no_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
