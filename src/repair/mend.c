@@ -6,6 +6,7 @@
 #include "repair/repair_internal.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "sst/run_builder.h"
@@ -64,17 +65,86 @@ static adb_status look_through(struct kv_iter *source)
     return kv_iter_status(source);
 }
 
+/* What lineage the rest is to have (struct table_lineage). */
+struct heritage {
+    struct table_lineage told; /* owned */
+    struct run_other *others;  /* owned */
+    size_t other_count;
+};
+
+static void heritage_deinit(struct heritage *h)
+{
+    table_lineage_deinit(&h->told);
+    mem_free(h->others);
+}
+
+/* The range that the table spoke of; all keys, if that cannot be read. */
+static adb_status read_range(struct repair *r, const struct edit_table *t,
+                             struct table_lineage *out)
+{
+    struct sst_reader *reader;
+    adb_status status = sst_reader_open(&r->here, &t->info, &reader);
+    if (status != ADB_OK) {
+        *out = (struct table_lineage){.below = 1};
+        return repair_can_pass(r, status) ? ADB_OK : status;
+    }
+    struct table_lineage range = *sst_reader_lineage(reader);
+    range.except_count = 0;
+    status = table_lineage_copy(&range, out);
+    sst_reader_unref(reader);
+    return status;
+}
+
+static int other_order(const void *a, const void *b)
+{
+    uint64_t x = ((const struct run_other *)a)->number;
+    uint64_t y = ((const struct run_other *)b)->number;
+    return x < y ? -1 : x > y;
+}
+
+/* The manifest is whole: what counts of older files is its other tables. */
+static adb_status inherit(struct repair *r, const struct edit_table *t,
+                          struct heritage *h)
+{
+    *h = (struct heritage){.other_count = 0};
+    h->others = mem_alloc((r->replay.count + 1) * sizeof *h->others);
+    if (!h->others)
+        return no_memory();
+    adb_status status = read_range(r, t, &h->told);
+    for (size_t i = 0; i < r->replay.count; i++) {
+        const struct table_info *info = &r->replay.tables[i].info;
+        h->told.through = MAX_OF(h->told.through, info->max_seq);
+        if (info->number != t->info.number)
+            h->others[h->other_count++] =
+                (struct run_other){.number = info->number,
+                                   .smallest = info->smallest,
+                                   .largest = info->largest};
+    }
+    if (h->other_count)
+        qsort(h->others, h->other_count, sizeof *h->others, other_order);
+    if (h->told.below)
+        h->told.below = r->next_file;
+    return status;
+}
+
 static adb_status write_rest(struct repair *r, const struct edit_table *t,
                              struct kv_iter *source)
 {
     struct run_tables rest = {0};
+    struct heritage heritage;
     struct run_job job = {.source = source,
                           .new_file = repair_new_file,
                           .context = r};
     if (r->request->dry_run)
         return look_through(source);
     repair_table_options(r, &job.table);
-    adb_status status = run_build(&job, &rest);
+    adb_status status = inherit(r, t, &heritage);
+    job.lineage = heritage.told;
+    job.others = heritage.others;
+    job.other_count = heritage.other_count;
+    if (status == ADB_OK)
+        status = run_build(&job, &rest);
+    heritage_deinit(&heritage);
     if (status == ADB_OK)
         status = place_rest(r, t, &rest);
     run_tables_deinit(&rest);

@@ -11,8 +11,24 @@
  * they come from (struct table_lineage) tells:
  *
  *   through    writes up to it are in tables: the log's are not needed
- *   settled    what other tables hold of its keys up to its newest sequence
- *              is superseded
+ *   below      of keys in its range tables numbered below hold nothing that
+ *              counts, but those it names: such versions are left out
+ *
+ * Why that suffices: let D be a table that is history, with a version of key k.
+ * The merge that took D wrote k's newest version, which beats D's, unless it
+ * (or one that took its output) dropped a tombstone of k or set a sequence to
+ * 0. That one said of k that D does not count, since D's number was below, and
+ * whichever merge took its table since has said so too (compaction/lineage.h).
+ *
+ * A table that never became part of the database, because its merge failed or
+ * the process died, holds versions that are elsewhere too. What it says of its
+ * inputs holds while it counts itself. Where a later merge says that it does
+ * not, it is not heard: its inputs may be what counts, and what else it would
+ * say of history the later merge says too.
+ *
+ * So all depends on being able to read what the tables say. If the end of one
+ * is damaged, or was never written, that is told, since any key may then show
+ * an older version.
  *
  * Tables whose keys do not overlap are read one after the other, in layers, so
  * that many tables need few open ones.
@@ -35,8 +51,10 @@ struct source {
     struct table_info info; /* owned; as far as it is known */
     const struct sst_context *context; /* which directory */
     bool ranged;                       /* its keys are known */
-    struct table_lineage lineage;      /* keys owned by from */
-    size_t *above; /* owned: sources that may supersede some of it */
+    bool silent;                       /* its lineage is not known */
+    struct table_lineage lineage;      /* owned */
+    const struct source **above; /* owned: those that may supersede some of it,
+                                    the newest first */
     size_t above_count;
     size_t layer;
 };
@@ -57,29 +75,10 @@ static void sources_deinit(struct sources *s)
 {
     for (size_t i = 0; i < s->count; i++) {
         table_info_deinit(&s->items[i].info);
-        mem_free((void *)(uintptr_t)s->items[i].lineage.from.data);
+        table_lineage_deinit(&s->items[i].lineage);
         mem_free(s->items[i].above);
     }
     mem_free(s->items);
-}
-
-static adb_status copy_lineage(const struct table_lineage *in,
-                               struct table_lineage *out)
-{
-    *out = *in;
-    out->from = out->to = slice_of(NULL, 0);
-    if (!in->settled)
-        return ADB_OK;
-    uint8_t *keys = mem_alloc(in->from.size + in->to.size + 1);
-    if (!keys)
-        return no_memory();
-    if (in->from.size)
-        memcpy(keys, in->from.data, in->from.size);
-    if (in->to.size)
-        memcpy(keys + in->from.size, in->to.data, in->to.size);
-    out->from = slice_of(keys, in->from.size);
-    out->to = slice_of(keys + in->from.size, in->to.size);
-    return ADB_OK;
 }
 
 /* lineage NULL: not known. */
@@ -99,10 +98,11 @@ static adb_status add_source(struct sources *s, const struct table_info *info,
     if (status != ADB_OK)
         return status;
     s->count++; /* from here on it is freed with the others */
+    t->silent = !lineage;
     lineage = lineage ? lineage : &unknown;
     s->through = MAX_OF(s->through, lineage->through);
-    s->r->last_seq = MAX_OF(s->r->last_seq, lineage->newest);
-    return copy_lineage(lineage, &t->lineage);
+    s->r->last_seq = MAX_OF(s->r->last_seq, lineage->through);
+    return table_lineage_copy(lineage, &t->lineage);
 }
 
 /* ---- which tables ------------------------------------------------------- */
@@ -140,6 +140,33 @@ static adb_status add_tables(struct sources *s)
     return status;
 }
 
+/* Where a table does not say what it took the place of, that may be back, of
+   keys that nobody knows. */
+static void tell_silent(struct repair *r, const char *path, const char *why)
+{
+    adb_slice any = slice_of(NULL, 0);
+    repair_tell(r,
+                status_set(ADB_CORRUPTION,
+                           "'%s' cannot say what it took the place of: %s. If "
+                           "it was part of the database, older versions of any "
+                           "key may show, and deleted keys be back",
+                           path, why),
+                path, 0, 0, any, any);
+    r->summary.stale_possible = 1;
+}
+
+static void tell_all_silent(const struct sources *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        if (!s->items[i].silent)
+            continue;
+        char *path = sst_path(s->r->path, s->items[i].info.number);
+        tell_silent(s->r, path ? path : s->r->path,
+                    "its end is damaged, or was never written");
+        mem_free(path);
+    }
+}
+
 /* Named by a record, not removed by one, and not there. The record of its
    removal may be what is damaged. */
 static void tell_missing(struct repair *r)
@@ -154,10 +181,10 @@ static void tell_missing(struct repair *r)
                     status_set(ADB_CORRUPTION,
                                "'%s' is missing, or was removed by a record "
                                "that is damaged",
-                               path ? path : ""),
+                               path ? path : r->path),
                     path, 0, info->size, info->smallest, info->largest);
+        tell_silent(r, path ? path : r->path, "it is missing");
         mem_free(path);
-        r->summary.stale_possible = 1;
     }
 }
 
@@ -194,6 +221,7 @@ static adb_status add_log(struct sources *s)
     struct repair *r = s->r;
     struct version_edit edit = {0};
     struct log_source log;
+    static const struct table_lineage none;
     bool whole = false;
     adb_status status = describe_log(r, &log);
     if (status == ADB_OK)
@@ -202,7 +230,7 @@ static adb_status add_log(struct sources *s)
         status = repair_log_to_tables(r, &log, whole, s->through, &edit);
     for (size_t i = 0; i < edit.added_count && status == ADB_OK; i++)
         status =
-            add_source(s, &edit.added[i].info, NULL, &r->staged, true);
+            add_source(s, &edit.added[i].info, &none, &r->staged, true);
     version_edit_deinit(&edit);
     log_source_deinit(&log);
     return status;
@@ -210,52 +238,70 @@ static adb_status add_log(struct sources *s)
 
 /* ---- what is superseded ------------------------------------------------- */
 
-/* May `by` supersede versions of t? */
+/* Does `by` say of some key that t does not count? */
 static bool may_supersede(const struct source *by, const struct source *t)
 {
     const struct table_lineage *l = &by->lineage;
-    if (by == t || !l->settled || !l->newest)
+    if (!table_lineage_supersedes(l, t->info.number))
         return false;
-    if (!t->ranged)
+    if (!t->ranged ||
+        table_lineage_overlaps(l, t->info.smallest, t->info.largest))
         return true;
-    return t->info.min_seq <= l->newest &&
-           slice_compare(t->info.smallest, l->to) <= 0 &&
-           slice_compare(l->from, t->info.largest) <= 0;
+    /* Nor does what it says of others. */
+    return t->lineage.below &&
+           table_lineage_before(l->from, t->lineage.before) &&
+           table_lineage_before(t->lineage.from, l->before);
 }
 
-static adb_status find_above(struct sources *s)
+static int number_falls(const void *a, const void *b)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        struct source *t = &s->items[i];
-        for (size_t j = 0; j < s->count; j++) {
-            if (!may_supersede(&s->items[j], t))
-                continue;
-            size_t *more =
-                mem_realloc(t->above, (t->above_count + 1) * sizeof *more);
-            if (!more)
-                return no_memory();
-            t->above = more;
-            more[t->above_count++] = j;
-        }
+    uint64_t x = (*(const struct source *const *)a)->info.number;
+    uint64_t y = (*(const struct source *const *)b)->info.number;
+    return x > y ? -1 : x < y;
+}
+
+static adb_status find_above_of(struct source *t,
+                                const struct source *const *all, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!may_supersede(all[i], t))
+            continue;
+        const struct source **more =
+            mem_realloc(t->above, (t->above_count + 1) * sizeof *more);
+        if (!more)
+            return no_memory();
+        t->above = more;
+        more[t->above_count++] = all[i];
     }
     return ADB_OK;
 }
 
-/* A version whose sequence is 0 was settled itself: the later merge holds. */
-static bool is_superseded(const struct sources *s, const struct source *t,
-                          adb_slice key, uint64_t seq)
+/* The newest first: they decide most. From here on the sources stay where they
+   are. */
+static adb_status find_above(struct sources *s)
+{
+    const struct source **all = mem_alloc((s->count + 1) * sizeof *all);
+    adb_status status = all ? ADB_OK : no_memory();
+    for (size_t i = 0; i < s->count && all; i++)
+        all[i] = &s->items[i];
+    if (s->count && all)
+        qsort(all, s->count, sizeof *all, number_falls);
+    for (size_t i = 0; i < s->count && status == ADB_OK; i++)
+        status = find_above_of(&s->items[i], all, s->count);
+    mem_free(all);
+    return status;
+}
+
+/* What is superseded itself, of that key, supersedes nothing: it may be of a
+   merge that failed, and its inputs are what counts. Ends, since tables speak
+   of lower numbers only. */
+static bool is_superseded(const struct source *t, adb_slice key)
 {
     for (size_t i = 0; i < t->above_count; i++) {
-        const struct source *by = &s->items[t->above[i]];
-        const struct table_lineage *l = &by->lineage;
-        bool older = seq <= l->newest;
-        if (seq == 0)
-            older = t->lineage.newest &&
-                    (t->lineage.newest < l->newest ||
-                     (t->lineage.newest == l->newest &&
-                      t->info.number < by->info.number));
-        if (older && slice_compare(l->from, key) <= 0 &&
-            slice_compare(key, l->to) <= 0)
+        const struct source *by = t->above[i];
+        if (slice_compare(by->lineage.from, key) <= 0 &&
+            table_lineage_before(key, by->lineage.before) &&
+            !is_superseded(by, key))
             return true;
     }
     return false;
@@ -367,8 +413,7 @@ static bool at_entry(const struct layer_iter *l)
 {
     const struct kv_iter *t = l->table;
     return t && t->valid &&
-           !is_superseded(l->sources, &l->sources->items[l->next - 1], t->key,
-                          t->seq);
+           !is_superseded(&l->sources->items[l->next - 1], t->key);
 }
 
 /* To the first entry at or behind the table's place. */
@@ -476,8 +521,9 @@ static adb_status write_run(struct repair *r, struct kv_iter *source)
     struct run_job job = {.source = source,
                           .bottom = true,
                           .max_table_bytes = r->options.table_size,
+                          /* Whatever was there before is in them. */
                           .lineage = {.through = r->last_seq,
-                                      .newest = r->last_seq},
+                                      .below = r->next_file},
                           .new_file = repair_new_file,
                           .context = r};
     struct table_place place = {PICKER_BOTTOM_LEVEL, TABLE_FIRST_RUN};
@@ -551,6 +597,8 @@ adb_status repair_rebuild(struct repair *r)
     r->edit.database = r->facts.database;
     tell_missing(r);
     adb_status status = add_tables(&s);
+    if (status == ADB_OK)
+        tell_all_silent(&s);
     if (status == ADB_OK)
         status = add_log(&s);
     if (status == ADB_OK)
