@@ -133,9 +133,47 @@ adb_status repair_check_log(struct repair *r, const struct log_source *s,
         if (!numbers_have(&r->logs, s->segments.items[i]))
             return ADB_OK;
     adb_status status = wal_recover(&in, &out);
-    *whole = status == ADB_OK;
+    *whole = status == ADB_OK && !(out.cut && s->unsure);
     wal_recovered_deinit(&out);
     return repair_can_pass(r, status) ? ADB_OK : status;
+}
+
+/* From the i-th segment on. */
+static void trim(struct log_source *s, size_t i)
+{
+    s->segments.count -= i;
+    memmove(s->segments.items, s->segments.items + i,
+            s->segments.count * sizeof *s->segments.items);
+    memmove(s->ends, s->ends + i, s->segments.count * sizeof *s->ends);
+}
+
+adb_status repair_find_log(struct repair *r, struct log_source *s, bool *whole)
+{
+    struct wal_salvage in = {.env = r->env,
+                             .directory = r->path,
+                             .segments = s->segments.items,
+                             .segment_count = s->segments.count,
+                             .skip_unreadable = r->request->skip_unreadable,
+                             .database = s->database};
+    size_t first;
+    uint64_t next_seq;
+    *whole = s->segments.count == 0;
+    if (*whole)
+        return ADB_OK;
+    adb_status status = wal_find_chain(&in, &first, &next_seq);
+    /* What stands before the chain is spare, or history, if tables hold all
+       that the chain does not. */
+    if (status != ADB_OK || first == s->segments.count ||
+        next_seq > s->covered + 1)
+        return status;
+    struct log_source live = *s;
+    live.segments.items += first;
+    live.segments.count -= first;
+    live.ends += first;
+    status = repair_check_log(r, &live, whole);
+    if (status == ADB_OK && *whole)
+        trim(s, first);
+    return status;
 }
 
 /* ---- salvage ------------------------------------------------------------ */
@@ -169,6 +207,7 @@ static adb_status salvage(struct building *b, const struct log_source *s)
         .synced_through = s->synced_through,
         .database = s->database,
         .through = b->through,
+        .covered = s->covered,
         .skip_unreadable = r->request->skip_unreadable,
         .replay = r->request->dry_run ? look_at_record : add_record,
         .report = on_hole,

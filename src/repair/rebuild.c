@@ -64,6 +64,7 @@ struct sources {
     size_t count;
     size_t layers;
     uint64_t through; /* writes up to this are in tables */
+    uint64_t covered; /* see struct log_source */
 };
 
 static adb_status no_memory(void)
@@ -101,6 +102,9 @@ static adb_status add_source(struct sources *s, const struct table_info *info,
     t->silent = !lineage;
     lineage = lineage ? lineage : &unknown;
     s->through = MAX_OF(s->through, lineage->through);
+    s->covered = MAX_OF(s->covered, lineage->through);
+    if (!t->silent)
+        s->covered = MAX_OF(s->covered, info->max_seq);
     s->r->last_seq = MAX_OF(s->r->last_seq, lineage->through);
     return table_lineage_copy(lineage, &t->lineage);
 }
@@ -224,8 +228,10 @@ static adb_status add_log(struct sources *s)
     static const struct table_lineage none;
     bool whole = false;
     adb_status status = describe_log(r, &log);
+    log.unsure = true;
+    log.covered = s->covered;
     if (status == ADB_OK)
-        status = repair_check_log(r, &log, &whole);
+        status = repair_find_log(r, &log, &whole);
     if (status == ADB_OK)
         status = repair_log_to_tables(r, &log, whole, s->through, &edit);
     for (size_t i = 0; i < edit.added_count && status == ADB_OK; i++)

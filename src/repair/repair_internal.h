@@ -112,11 +112,20 @@ struct log_source {
     struct watermark synced_through;
     bool closed_cleanly;
     uint64_t database;
+    /* Where the manifest is not whole */
+    bool unsure;      /* nobody knows how far it reached: what would be cut as
+                         never promised may have been */
+    uint64_t covered; /* writes up to this are in tables, unless a flush was
+                         under way whose segments are all there */
 };
 void log_source_deinit(struct log_source *s);
 /* Is the log whole, as recovery would have it? Changes nothing. */
 adb_status repair_check_log(struct repair *r, const struct log_source *s,
                             bool *whole) ADB_MUST_CHECK;
+/* The same where the manifest does not say which segments are live: then they
+   are trimmed to those that are. */
+adb_status repair_find_log(struct repair *r, struct log_source *s,
+                           bool *whole) ADB_MUST_CHECK;
 /* Its writes as tables of the staging directory, at level 0 from run
    r->next_run on, into edit. whole: as recovery would have it, else whatever
    is valid, with a report. Sequences up to `through` are left out. */

@@ -40,14 +40,17 @@ static void tell(struct work *w, adb_status status, size_t i, uint64_t offset,
     struct wal_hole hole = {number_of(w, i), offset, size,
                             operations,      status, text};
     w->out->holes++;
-    w->in->report(w->in->context, &hole);
+    if (w->in->report)
+        w->in->report(w->in->context, &hole);
 }
 
 /* next_seq: of the record behind, UINT64_MAX: there is none. */
 static void tell_hole(struct work *w, size_t i, uint64_t offset, uint64_t size,
                       uint64_t next_seq)
 {
-    uint64_t through = w->in->through, missing = 0;
+    uint64_t missing = 0, through = w->in->through;
+    if (!w->parts[i].exists)
+        through = MAX_OF(through, w->in->covered);
     uint64_t expected = MAX_OF(w->out->next_seq, through ? through + 1 : 0);
     if (next_seq <= through + 1)
         return;
@@ -278,17 +281,49 @@ static adb_status salvage_part(struct work *w, size_t i)
     return status == ADB_OK && exists ? salvage_records(w, i) : status;
 }
 
+static adb_status read_headers(struct work *w)
+{
+    const struct wal_salvage *in = w->in;
+    w->reader.skip_unreadable = in->skip_unreadable;
+    w->parts = mem_zalloc((in->segment_count + 1) * sizeof *w->parts);
+    adb_status status =
+        w->parts ? ADB_OK
+                 : status_set(ADB_NO_MEMORY, "no memory to salvage the log");
+    for (size_t i = 0; i < in->segment_count && status == ADB_OK; i++)
+        status = read_header(w, i);
+    return status;
+}
+
+static bool in_chain(const struct work *w, size_t i)
+{
+    return w->parts[i].headed && !w->parts[i].passed_by;
+}
+
+adb_status wal_find_chain(const struct wal_salvage *in, size_t *first,
+                          uint64_t *next_seq)
+{
+    struct wal_salvaged ignored = {0};
+    struct work w = {.in = in, .out = &ignored};
+    adb_status status = read_headers(&w);
+    size_t at = in->segment_count, i = at;
+    while (status == ADB_OK && i-- > 0)
+        if (in_chain(&w, i) && (at == in->segment_count ||
+                                number_of(&w, i) == w.parts[at].before.segment))
+            at = i;
+    if (status == ADB_OK) {
+        *first = at;
+        *next_seq = at < in->segment_count ? w.parts[at].before.next_seq : 0;
+    }
+    wal_reader_deinit(&w.reader);
+    mem_free(w.parts);
+    return status;
+}
+
 adb_status wal_salvage(const struct wal_salvage *in, struct wal_salvaged *out)
 {
     struct wal_salvaged result = {0};
     struct work w = {.in = in, .out = &result, .known = in->synced_through};
-    w.reader.skip_unreadable = in->skip_unreadable;
-    w.parts = mem_zalloc((in->segment_count + 1) * sizeof *w.parts);
-    adb_status status =
-        w.parts ? ADB_OK
-                : status_set(ADB_NO_MEMORY, "no memory to salvage the log");
-    for (size_t i = 0; i < in->segment_count && status == ADB_OK; i++)
-        status = read_header(&w, i);
+    adb_status status = read_headers(&w);
     if (status == ADB_OK)
         chain(&w);
     for (size_t i = 0; i < in->segment_count && status == ADB_OK; i++)
