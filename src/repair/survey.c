@@ -3,10 +3,9 @@
  *
  * A manifest is believed as a whole if CURRENT is whole, names it and agrees
  * with it, and nothing in the directory shows that its end is missing: a log
- * segment made later, or files gone and tables there that it does not name.
- * Else
- * only what single records say is taken: which tables and segments were added
- * and removed. That may be the manifest of another database; then tables and
+ * segment made later, a table that speaks of later flushes, or files gone and
+ * tables there that it does not name. Else only what single records say is
+ * taken: which tables and segments were added and removed. That may be the manifest of another database; then tables and
  * segments contradict it, and it is not heard at all.
  */
 #include "repair/repair_internal.h"
@@ -150,7 +149,7 @@ static adb_status check_replay(struct repair *r)
 /* A segment that was made behind the manifest's end: see version_files.c. */
 static adb_status check_segments(struct repair *r)
 {
-    struct wal_reader reader = {.skip_unreadable = true};
+    struct wal_reader reader = {.skip_unreadable = r->request->skip_unreadable};
     const struct log_state *logs = &r->replay.logs;
     adb_status status = ADB_OK;
     for (size_t i = 0; i < r->logs.count && status == ADB_OK; i++) {
@@ -180,20 +179,80 @@ static bool is_live(const struct repair *r, uint64_t number)
     return false;
 }
 
-/* Files that the manifest names are gone, and tables are there that it does not
-   name: both by records that are missing. */
+/* What tables that the manifest does not name say of it. */
+struct unnamed {
+    bool any;
+    bool later;    /* one holds writes of which the manifest does not say that
+                      they are in tables */
+    uint64_t ahead; /* one says that such writes are in tables: its number */
+};
+
+/* A table that does not open was never finished, for all that is known. */
+static adb_status look_at_unnamed(struct repair *r, uint64_t number,
+                                  struct unnamed *u)
+{
+    struct table_info info = {.number = number};
+    uint64_t flushed = r->replay.logs.last_seq;
+    struct sst_reader *reader;
+    adb_status status = sst_reader_open(&r->here, &info, &reader);
+    u->any = true;
+    if (status != ADB_OK)
+        return repair_can_pass(r, status) ? ADB_OK : status;
+    sst_reader_describe(reader, &info);
+    uint64_t through = sst_reader_lineage(reader)->through;
+    u->later |= MAX_OF(through, info.max_seq) > flushed;
+    if (through > flushed)
+        u->ahead = number;
+    sst_reader_unref(reader);
+    return ADB_OK;
+}
+
+/* Has a segment that is there no header of its own? So it is with one that is
+   kept to be used again. */
+static adb_status find_headless(struct repair *r, bool *any)
+{
+    struct wal_reader reader = {.skip_unreadable = r->request->skip_unreadable};
+    const struct log_state *logs = &r->replay.logs;
+    adb_status status = ADB_OK;
+    for (size_t i = 0; i < logs->count && status == ADB_OK; i++) {
+        bool exists, valid = false;
+        struct record header;
+        status = wal_reader_open(&reader, r->env, r->path, logs->segments[i],
+                                 &exists);
+        if (status == ADB_OK && exists)
+            status = wal_reader_record(&reader, 0, &valid, &header);
+        *any |= status == ADB_OK && exists && !valid;
+    }
+    wal_reader_deinit(&reader);
+    return status;
+}
+
+/* Files that the manifest names are gone, or used up, and tables are there that
+   it does not name: both by records that are missing. */
 static adb_status check_files(struct repair *r)
 {
     const struct log_state *logs = &r->replay.logs;
-    bool missing = false, unnamed = false;
+    bool missing = false, headless = false;
+    struct unnamed u = {.any = false};
+    adb_status status = ADB_OK;
     for (size_t i = 0; i < r->replay.count; i++)
         missing |=
             !numbers_have(&r->tables, r->replay.tables[i].info.number);
     for (size_t i = 0; i < logs->count; i++)
         missing |= !numbers_have(&r->logs, logs->segments[i]);
-    for (size_t i = 0; i < r->tables.count && missing; i++)
-        unnamed |= !is_live(r, r->tables.items[i]);
-    if (!missing || !unnamed)
+    for (size_t i = 0; i < r->tables.count && status == ADB_OK; i++)
+        if (!is_live(r, r->tables.items[i]))
+            status = look_at_unnamed(r, r->tables.items[i], &u);
+    if (status == ADB_OK && u.later)
+        status = find_headless(r, &headless);
+    if (status != ADB_OK)
+        return status;
+    if (u.ahead)
+        return status_set(ADB_CORRUPTION,
+                          "the end of the manifest is missing: table %" PRIu64
+                          " was made after it",
+                          u.ahead);
+    if ((!missing || !u.any) && !headless)
         return ADB_OK;
     return status_set(ADB_CORRUPTION,
                       "the end of the manifest is missing: files that it "
@@ -338,80 +397,114 @@ static adb_status facts_visit(void *context, uint64_t offset,
 
 /* ---- are they ours? ----------------------------------------------------- */
 
-/* Is the file the one that the manifest speaks of? 1 yes, -1 no, 0 it cannot be
-   told. */
-static int agrees(struct repair *r, const struct table_info *info)
+static adb_status read_footer(struct repair *r, const char *path,
+                              uint64_t number, struct sst_footer *out)
 {
     struct env_file *file;
     uint8_t bytes[SST_FOOTER_SIZE];
-    struct sst_footer footer;
     uint64_t size = 0;
-    int verdict = 0;
+    adb_status status = env_open(r->env, path, ENV_READ, &file);
+    if (status != ADB_OK)
+        return status;
+    status = env_file_size(file, &size);
+    if (status == ADB_OK && size < sizeof bytes)
+        status = status_set(ADB_CORRUPTION, "'%s' is cut short", path);
+    if (status == ADB_OK)
+        status = env_file_read_full(file, size - sizeof bytes, bytes,
+                                    sizeof bytes);
+    if (status == ADB_OK)
+        status = sst_footer_decode(bytes, number, size, path, out);
+    struct status_saved saved;
+    status_save(&saved, status);
+    if (env_file_close(file) != ADB_OK)
+        status_clear(); /* was only read */
+    return status_restore(&saved);
+}
+
+/* Is the file the one that the manifest speaks of? Adds 1 for yes, -1 for no, 0
+   if it cannot be told. What cannot be read now ends the repair: the verdict on
+   a whole manifest must not hang on it. */
+static adb_status weigh_table(struct repair *r, const struct table_info *info,
+                              int *balance)
+{
+    struct sst_footer footer;
+    if (!numbers_have(&r->tables, info->number))
+        return ADB_OK;
     char *path = sst_path(r->path, info->number);
-    if (path && env_open(r->env, path, ENV_READ, &file) == ADB_OK) {
-        if (env_file_size(file, &size) == ADB_OK && size >= sizeof bytes &&
-            env_file_read_full(file, size - sizeof bytes, bytes,
-                               sizeof bytes) == ADB_OK &&
-            sst_footer_decode(bytes, info->number, size, path, &footer) ==
-                ADB_OK)
-            verdict = footer.file_checksum == info->checksum ? 1 : -1;
-        if (env_file_close(file) != ADB_OK)
-            status_clear();
-    }
+    if (!path)
+        return status_set(ADB_NO_MEMORY, "no memory for a path");
+    adb_status status = read_footer(r, path, info->number, &footer);
     mem_free(path);
-    return verdict;
+    if (status != ADB_OK)
+        return repair_can_pass(r, status) || status == ADB_UNSUPPORTED
+                   ? ADB_OK
+                   : status;
+    *balance += footer.file_checksum == info->checksum ? 1 : -1;
+    return ADB_OK;
 }
 
 /* The database that a segment's header names; 0: none. */
-static uint64_t database_of(struct repair *r, uint64_t number)
+static uint64_t header_database(const struct record *header)
 {
-    struct wal_reader reader = {.skip_unreadable = true};
-    struct record header;
-    bool exists, valid = false;
+    const uint8_t *p = header->payload.data;
+    const uint8_t *end = p + header->payload.size;
     uint64_t database = 0, ignored;
-    if (wal_reader_open(&reader, r->env, r->path, number, &exists) ==
-            ADB_OK &&
-        exists &&
-        wal_reader_record(&reader, 0, &valid, &header) == ADB_OK && valid &&
-        header.kind == RECORD_SEGMENT_HEADER) {
-        const uint8_t *p = header.payload.data;
-        const uint8_t *end = p + header.payload.size;
-        for (int i = 0; i < 5 && p; i++) /* up to the previous length */
-            p = get_varint(p, end, &ignored);
-        if (p && end - p > 8)
-            p = get_varint(p + 8, end, &ignored);
-        if (p && p < end)
-            get_varint(p, end, &database);
-    }
-    wal_reader_deinit(&reader);
+    for (int i = 0; i < 5 && p; i++) /* up to the previous length */
+        p = get_varint(p, end, &ignored);
+    if (p && end - p > 8)
+        p = get_varint(p + 8, end, &ignored);
+    if (p && p < end)
+        get_varint(p, end, &database);
     return database;
 }
 
+static adb_status weigh_segment(struct repair *r, uint64_t number,
+                                uint64_t expected, int *balance)
+{
+    struct wal_reader reader = {.skip_unreadable = r->request->skip_unreadable};
+    struct record header;
+    bool exists, valid = false;
+    uint64_t database = 0;
+    adb_status status =
+        wal_reader_open(&reader, r->env, r->path, number, &exists);
+    if (status == ADB_OK && exists)
+        status = wal_reader_record(&reader, 0, &valid, &header);
+    if (status == ADB_OK && valid && header.kind == RECORD_SEGMENT_HEADER)
+        database = header_database(&header);
+    wal_reader_deinit(&reader);
+    if (database)
+        *balance += database == expected ? 1 : -1;
+    return repair_can_pass(r, status) ? ADB_OK : status;
+}
+
 /* More of what is there contradicts the facts than bears them out. */
-static bool facts_are_foreign(struct repair *r, const struct facts *f)
+static adb_status check_owner(struct repair *r, const struct facts *f,
+                              bool *foreign)
 {
     int balance = 0;
-    for (size_t i = 0; i < f->table_count; i++)
+    adb_status status = ADB_OK;
+    for (size_t i = 0; i < f->table_count && status == ADB_OK; i++)
         if (!numbers_have(&f->removed, f->tables[i].info.number))
-            balance += agrees(r, &f->tables[i].info);
-    for (size_t i = 0; i < r->logs.count && f->database; i++) {
-        uint64_t database = database_of(r, r->logs.items[i]);
-        if (database)
-            balance += database == f->database ? 1 : -1;
-    }
-    return balance < 0;
+            status = weigh_table(r, &f->tables[i].info, &balance);
+    for (size_t i = 0; i < r->logs.count && f->database && status == ADB_OK;
+         i++)
+        status = weigh_segment(r, r->logs.items[i], f->database, &balance);
+    *foreign = balance < 0;
+    return status;
 }
 
 static adb_status read_facts_of(struct repair *r, uint64_t number)
 {
     struct facts f = {0};
-    bool damaged;
+    bool damaged, foreign = false;
     char *path = manifest_path(r->path, number);
     if (!path)
         return status_set(ADB_NO_MEMORY, "no memory for a path");
     adb_status status = manifest_salvage(r->env, path, number, facts_visit,
                                          &f, &damaged);
-    if (status == ADB_OK && facts_are_foreign(r, &f)) {
+    if (status == ADB_OK)
+        status = check_owner(r, &f, &foreign);
+    if (status == ADB_OK && foreign) {
         repair_note(r, path, "'%s' is of another database", path);
         facts_deinit(&f);
     } else if (status == ADB_OK && !r->facts.table_count &&
