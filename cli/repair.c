@@ -104,8 +104,8 @@ static void print_summary(const struct report *r, const adb_repair_summary *s)
                " writes lost where it can be told\n",
                path, s->log_holes, s->log_operations_lost);
     if (s->stale_possible)
-        printf("%s: keys named above may show older values; deleted ones may "
-               "be back\n",
+        printf("%s: keys in what is told above may show older values; deleted "
+               "ones may be back\n",
                path);
 }
 

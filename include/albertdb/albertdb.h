@@ -358,7 +358,8 @@ adb_verify_damage(adb *db, adb_damage_fn report, adb_progress_fn progress,
    database are merged, of each key the newest version stays. report is told of
    each loss: file, offset, keys. Keys in such a range may show older values or,
    once deleted, be back: the newest version, or the deletion, may have been
-   what was lost. Nothing else changes.
+   what was lost. Where a report names no keys that goes for any key. Nothing
+   else changes.
 
    Nothing is destroyed: files that are replaced are moved to a directory in
    `lost` inside of the database. Until all new files are written and durable
