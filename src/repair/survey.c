@@ -5,8 +5,9 @@
  * with it, and nothing in the directory shows that its end is missing: a log
  * segment made later, a table that speaks of later flushes, or files gone and
  * tables there that it does not name. Else only what single records say is
- * taken: which tables and segments were added and removed. That may be the manifest of another database; then tables and
- * segments contradict it, and it is not heard at all.
+ * taken: which tables and segments were added and removed. That may be the
+ * manifest of another database; then tables and segments contradict it, and it
+ * is not heard at all.
  */
 #include "repair/repair_internal.h"
 

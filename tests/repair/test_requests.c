@@ -14,6 +14,7 @@
 #include "env/env_memory.h"
 #include "repair/repair.h"
 #include "sst/sst_reader_internal.h"
+#include "version/current.h"
 #include "version/names.h"
 
 enum { KEYS = 1500 };
@@ -428,6 +429,150 @@ static void test_unreadable(void **state)
     env_memory_free(env);
 }
 
+/* ---- without the manifest, or its end ----------------------------------- */
+
+/* A store with writes in its log, as its process died. */
+static struct env *make_killed(void)
+{
+    struct env *env = make();
+    adb *db = db_test_open(env, PATH, options);
+    put_all(db, "two");
+    assert_ok(db_wait_idle(db, 0)); /* no table is just being written */
+    struct env *image = env_memory_clone(env);
+    db_test_abandon(db);
+    env_memory_free(env);
+    return image;
+}
+
+static void expect_all(struct env *env, const char *word)
+{
+    adb *db = db_test_open(env, PATH, options);
+    assert_int_equal(count_keys(db, word), KEYS);
+    assert_ok(db_verify(db, NULL, NULL, NULL));
+    assert_ok(db_close(db));
+}
+
+static void cut_to(struct env *env, const char *path, uint64_t size)
+{
+    struct env_file *f;
+    assert_ok(env_open(env, path, ENV_WRITE, &f));
+    assert_ok(env_file_truncate(f, size));
+    assert_ok(env_file_close(f));
+}
+
+/* A segment kept to be used again, with a number below the live ones, is not
+   where the log begins. */
+static void test_spare_segment(void **state)
+{
+    (void)state;
+    struct env *env = make_killed();
+    struct env_file *f;
+    struct told t;
+    adb_repair_summary s;
+    static const uint8_t zeros[65536];
+    char *path = find(env, PATH, NAME_MANIFEST);
+    assert_ok(env_unlink(env, path));
+    assert_ok(env_open(env, PATH "/000001.log",
+                       ENV_WRITE | ENV_CREATE | ENV_EXCLUSIVE, &f));
+    assert_ok(env_file_write(f, 0, zeros, sizeof zeros));
+    assert_ok(env_file_close(f));
+    assert_ok(repair(env, false, &t, &s));
+    assert_true(s.rebuilt);
+    assert_int_equal(t.damages, 1);
+    expect_all(env, "two");
+    mem_free(path);
+    env_memory_free(env);
+}
+
+/* The last flush is not in the manifest any more, and its log is used up. */
+static void test_manifest_cut(void **state)
+{
+    (void)state;
+    struct env *env = make();
+    adb *db = db_test_open(env, PATH, options);
+    struct env_stat st;
+    struct told t;
+    adb_repair_summary s;
+    db_test_put(db, "one", "more");
+    char *path = find(env, PATH, NAME_MANIFEST);
+    assert_ok(env_stat(env, path, &st));
+    put_all(db, "two");
+    assert_ok(db_flush(db));
+    struct env *image = env_memory_clone(env);
+    db_test_abandon(db);
+    cut_to(image, path, st.size);
+    assert_ok(repair(image, false, &t, &s));
+    assert_true(s.rebuilt && t.damages > 0);
+    expect_all(image, "two");
+    mem_free(path);
+    env_memory_free(image);
+    env_memory_free(env);
+}
+
+/* A log that closes badly after it was read takes no message away. */
+static void test_closes_badly(void **state)
+{
+    (void)state;
+    struct env *env = make_killed();
+    struct env *fault = env_fault_new(env);
+    struct current c;
+    bool hit = true;
+    char *path = find(env, PATH, NAME_MANIFEST);
+    assert_ok(current_read(env, PATH, &c));
+    cut_to(env, path, c.length); /* as it was when the log was begun */
+    for (uint64_t k = 0; hit; k++) {
+        struct env_fault_rule rule = {.operations = ENV_FAULT_CLOSE,
+                                      .path_part = ".log",
+                                      .skip = k,
+                                      .count = 1,
+                                      .error = EIO};
+        struct told t;
+        adb_repair_summary s;
+        env_fault_set(fault, &rule);
+        adb_status status = repair(fault, true, &t, &s);
+        hit = env_fault_hits(fault) > 0;
+        env_fault_set(fault, NULL);
+        assert_true(status == ADB_OK || (hit && status == ADB_IO));
+        assert_true(status != ADB_OK || t.damages > 0);
+    }
+    mem_free(path);
+    env_fault_free(fault);
+    env_memory_free(env);
+}
+
+/* A read that fails once ends the repair, wherever it is: nothing is decided
+   without it. */
+static void test_read_fails_once(void **state)
+{
+    (void)state;
+    struct env *killed = make_killed();
+    bool hit = true;
+    for (uint64_t k = 0; hit; k += 1 + k / 8) {
+        struct env *env = env_memory_clone(killed);
+        struct env *fault = env_fault_new(env);
+        struct env_fault_rule rule = {.operations = ENV_FAULT_READ,
+                                      .skip = k,
+                                      .count = 1,
+                                      .error = EIO};
+        struct told t;
+        adb_repair_summary s;
+        char *path = find(env, PATH, NAME_MANIFEST);
+        cut_to(env, path, 300 + 7 * (k % 20));
+        env_fault_set(fault, &rule);
+        adb_status status = repair(fault, false, &t, &s);
+        hit = env_fault_hits(fault) > 0;
+        env_fault_set(fault, NULL);
+        assert_int_equal(status, hit ? ADB_IO : ADB_OK);
+        if (hit)
+            assert_ok(repair(env, false, &t, &s));
+        expect_all(env, "two");
+        mem_free(path);
+        env_fault_free(fault);
+        env_memory_free(env);
+    }
+    env_memory_free(killed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -440,6 +585,10 @@ int main(void)
         cmocka_unit_test(test_released_by_repair),
         cmocka_unit_test(test_swap_interrupted),
         cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_spare_segment),
+        cmocka_unit_test(test_manifest_cut),
+        cmocka_unit_test(test_closes_badly),
+        cmocka_unit_test(test_read_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
