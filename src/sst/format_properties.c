@@ -195,9 +195,10 @@ static adb_status decode_list(adb_slice field, uint64_t **out, size_t *count)
     while (at && at < end) {
         uint64_t distance;
         at = get_varint(at, end, &distance);
-        if (!at || !distance || distance > UINT64_MAX - last)
-            break;
-        list[n++] = last += distance;
+        if (at && distance && distance <= UINT64_MAX - last)
+            list[n++] = last += distance;
+        else
+            at = NULL;
     }
     if (at != end || !n) {
         mem_free(list);
