@@ -4,10 +4,10 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
-.PHONY: all build run test install bench bench-build bench-full bench-large \
-	bench-stall bench-scaling guard fuzz clean help deps test-deps format \
+.PHONY: all build run test install coverage bench bench-build bench-full \
+	bench-large bench-stall bench-scaling guard fuzz clean help deps test-deps format \
 	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic \
-	soak-threads soak-sim
+	soak-threads soak-sim mutants
 
 all: build
 
@@ -73,6 +73,10 @@ guard: test-deps
 	@ninja -C build/release bench_guard_loops
 	@python3 bench/guard/guard.py build/release/bench/guard/bench_guard_loops
 
+## make coverage  which branches of the library the tests take, file by file
+coverage: test-deps
+	@python3 scripts/coverage.py --jobs $(JOBS)
+
 ## make fuzz     libFuzzer over all decoders, FUZZ_SECONDS each (default 600)
 fuzz: test-deps
 	@sh scripts/fuzz.sh $(or $(FUZZ_SECONDS),600)
@@ -116,6 +120,10 @@ soak-damage: test-deps
 soak-sim: test-deps
 	$(call soak,sim_sim,ADB_TEST_SEEDS=$(or $(SEEDS),100000) \
 		ADB_TEST_JOBS=$(JOBS))
+
+## make mutants  break the engine in many places: do the tests notice? (an hour)
+mutants: test-deps
+	@python3 tests/mutants/mutants.py --jobs $(JOBS)
 
 ## make format   clang-format over all C files
 format:

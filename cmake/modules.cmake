@@ -18,6 +18,19 @@ if(ADB_SANITIZE)
   endif()
 endif()
 
+# adb_count(target): counts what is executed in its sources, branch by branch
+# (scripts/coverage.py). Unoptimized, so that each condition of the source is a
+# branch of its own; atomic, since many threads count.
+if(ADB_COVERAGE)
+  target_link_options(adb_flags INTERFACE --coverage)
+endif()
+function(adb_count target)
+  if(ADB_COVERAGE)
+    target_compile_options(${target} PRIVATE -O0 --coverage
+                           -fprofile-update=atomic -fprofile-abs-path)
+  endif()
+endfunction()
+
 set(ADB_MODULES "" CACHE INTERNAL "")
 
 # adb_module(name deps...): src/name/*.c as an object library.
@@ -34,6 +47,7 @@ function(adb_module name)
     return()
   endif()
   add_library(adb_${name} STATIC ${sources})
+  adb_count(adb_${name})
   target_link_libraries(adb_${name} PUBLIC adb_flags PkgConfig::XXHASH
     PkgConfig::LZ4 PkgConfig::ZSTD Threads::Threads)
   foreach(dep ${ARGN})

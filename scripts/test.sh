@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds every way and runs the tests: with both compilers, under the address
-# and undefined behaviour sanitizers, under the thread sanitizer, and last,
-# all of them, as released. Ends with ctest's own closing line.
+# and undefined behaviour sanitizers, under the thread sanitizer; fuzzes every
+# decoder, FUZZ_SECONDS (60) each; and last, all tests, as released. Ends with ctest's own closing line.
 set -eu
 jobs=${1:-2}
 
@@ -38,6 +38,9 @@ ADB_TEST_SCALE=small TSAN_OPTIONS=halt_on_error=1 \
     tail -n 100 build/tsan-tests.log
     exit 1
 }
+
+echo "== fuzzing"
+FUZZ_JOBS=$jobs sh scripts/fuzz.sh "${FUZZ_SECONDS:-60}"
 
 echo "== gcc, as released"
 configure release -DADB_BUILD_TESTS=ON

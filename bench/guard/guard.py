@@ -24,6 +24,7 @@ RECORDED = pathlib.Path(__file__).resolve().parent / "instructions.txt"
 # A row and how many operations of it are counted.
 ROWS = {"fillseq": 10000, "fillrandom": 10000, "overwrite": 10000,
         "readrandom": 5000, "readmissing": 5000, "readseq": 50000,
+        "readreverse": 50000,
         "seekrandom": 1000}
 FILLS = ("fillseq", "fillrandom", "overwrite")
 ALLOWED = 1.10

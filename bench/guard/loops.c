@@ -146,6 +146,20 @@ static void scan(struct loop *l)
     adb_iter_free(iter);
 }
 
+static void scan_back(struct loop *l)
+{
+    adb_iter *iter = open_iterator(l);
+    unsigned steps = 0;
+    for (int more = adb_iter_seek_last(iter); more && steps < l->count;
+         more = adb_iter_prev(iter)) {
+        l->value[0] ^= *(const char *)adb_iter_key(iter).data;
+        l->value[1] ^= *(const char *)adb_iter_value(iter).data;
+        steps++;
+    }
+    check(adb_iter_status(iter), "adb_iter_prev");
+    adb_iter_free(iter);
+}
+
 static void seeks(struct loop *l)
 {
     for (unsigned i = 0; i < l->count; i++) {
@@ -216,6 +230,7 @@ static const struct row rows[] = {
     {"readrandom", gets, existing, warm_up_existing},
     {"readmissing", misses, missing, warm_up},
     {"readseq", scan, existing, warm_up_existing},
+    {"readreverse", scan_back, existing, warm_up_existing},
     {"seekrandom", seeks, existing, warm_up_existing},
 };
 

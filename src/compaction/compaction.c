@@ -179,6 +179,25 @@ static adb_status open_source(const struct compaction_job *job,
     return ADB_OK;
 }
 
+/* What all keys of the inputs share. */
+static void input_origin(const struct compaction_job *job,
+                         struct key_origin *origin)
+{
+    adb_slice first = {0}, last = {0};
+    for (size_t i = 0; i < job->plan->source_count; i++) {
+        const struct picker_source *source = &job->plan->sources[i];
+        struct version_table *const *tables =
+            source_run(job, source)->tables + source->first;
+        adb_slice smallest = tables[0]->info.smallest,
+                  largest = tables[source->count - 1]->info.largest;
+        if (i == 0 || slice_compare(smallest, first) < 0)
+            first = smallest;
+        if (i == 0 || slice_compare(largest, last) > 0)
+            last = largest;
+    }
+    key_origin_of(origin, first, last);
+}
+
 /* run_build's callbacks: its bytes of keys and values become file bytes. */
 struct merge_context {
     const struct compaction_job *job;
@@ -271,6 +290,9 @@ static adb_status merge_tables(const struct compaction_job *job,
     if (status == ADB_OK)
         status = open_source(job, &build.source);
     if (status == ADB_OK) {
+        struct key_origin origin;
+        input_origin(job, &origin);
+        kv_iter_set_origin(build.source, &origin);
         status = run_build(&build, &run);
         kv_iter_close(build.source);
     }

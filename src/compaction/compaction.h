@@ -24,7 +24,8 @@ struct compaction_job {
     size_t making_count;
     uint64_t (*new_file)(void *context); /* 0: there is no memory */
     int (*cancelled)(void *context); /* asked about every 64 KiB */
-    /* Told input bytes done; also the place to sleep for a rate limit. */
+    /* Told input bytes done; also the place to sleep for a rate limit. May be
+       NULL, as cancelled may. */
     void (*progress)(void *context, uint64_t bytes_done);
     void *context;
 };

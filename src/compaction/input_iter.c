@@ -32,6 +32,7 @@ static adb_status open_next(struct input_iter *in)
         return status_set(ADB_NO_MEMORY, "no memory to read table %llu",
                           (unsigned long long)table->info.number);
     in->next++;
+    kv_iter_set_origin(in->table, in->base.origin);
     in->table->ops->seek_first(in->table);
     return ADB_OK;
 }

@@ -99,12 +99,6 @@ void db_update_pressure_locked(adb *db)
 
 /* ---- flush ------------------------------------------------------------- */
 
-static int flush_cancelled(void *context)
-{
-    (void)context;
-    return 0; /* a flush is what closing waits for */
-}
-
 /* The edit of a flush also ends the life of the log segments that only the
    flushed memtable needed. */
 static adb_status retire_segments(adb *db, struct version_edit *edit,
@@ -143,7 +137,6 @@ static adb_status build_flush(struct db_job *under_way,
         .memtable_count = 1,
         .place = {.level = 0, .run = version_set_new_run(db->versions)},
         .new_file = db_job_new_file,
-        .cancelled = flush_cancelled,
         .context = under_way,
     };
     db_fill_table_options(db, &job.table);

@@ -93,12 +93,6 @@ static int cancelled(void *context)
                                 memory_order_relaxed);
 }
 
-static void progress(void *context, uint64_t bytes_done)
-{
-    (void)context;
-    (void)bytes_done;
-}
-
 /* A merge under way. */
 struct merge {
     struct db_job job;
@@ -142,7 +136,6 @@ static adb_status run_job(struct merge *m, struct compaction_result *result)
         .making_count = m->making_count,
         .new_file = db_job_new_file,
         .cancelled = cancelled,
-        .progress = progress,
         .context = &m->job,
     };
     db_fill_table_options(db, &job.table);

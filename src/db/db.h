@@ -73,6 +73,8 @@ struct adb_iter {
     bool has_writable;  /* the writable memtable is among the sources */
     adb_slice lower, upper; /* what prefix and bounds come to; owned */
     bool has_lower, has_upper;
+    struct key_origin origin; /* of heads: what keys in bounds share */
+    bool bounded_origin;      /* it is for these bounds only */
     bool failed; /* a value could not be loaded */
     /* What it did, told to the database when it is given back. */
     unsigned extra_runs; /* of tables among its sources, beyond the first */

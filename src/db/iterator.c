@@ -113,11 +113,32 @@ no_memory:
     return status_set(ADB_NO_MEMORY, "no memory for an iterator");
 }
 
+/* From the bounds, or else from the keys of all tables; a memtable's may lie
+   outside, which makes their heads say less, never wrong. */
+static void choose_origin(struct adb_iter *it)
+{
+    const struct version *v = it->view->version;
+    adb_slice first = it->lower, last = it->upper;
+    for (size_t i = 0; i < v->run_count; i++) {
+        const struct version_run *run = &v->runs[i];
+        adb_slice smallest = run->tables[0]->info.smallest,
+                  largest = run->tables[run->count - 1]->info.largest;
+        if (!it->has_lower &&
+            (i == 0 || slice_compare(smallest, first) < 0))
+            first = smallest;
+        if (!it->has_upper && (i == 0 || slice_compare(largest, last) > 0))
+            last = largest;
+    }
+    key_origin_of(&it->origin, first, last);
+    it->bounded_origin = it->has_lower || it->has_upper;
+}
+
 static struct user_iter_options seen_by(const struct adb_iter *it)
 {
     return (struct user_iter_options){.read_seq = it->registered->seq,
                                       .lower = it->lower,
-                                      .upper = it->upper};
+                                      .upper = it->upper,
+                                      .origin = &it->origin};
 }
 
 static adb_status build(struct adb_iter *it)
@@ -130,6 +151,7 @@ static adb_status build(struct adb_iter *it)
     adb_status status = gather(it, &count);
     if (status != ADB_OK)
         return status;
+    choose_origin(it);
     struct user_iter_options o = seen_by(it);
     struct kv_iter *merged = merge_iter_new(it->sources, count);
     it->user = merged ? user_iter_new(merged, &o) : NULL;
@@ -234,6 +256,8 @@ static bool still_fits(adb *db, const struct adb_iter *it, bool no_fill)
 
 static void reuse(struct adb_iter *it)
 {
+    if (it->bounded_origin || it->has_lower || it->has_upper)
+        choose_origin(it);
     struct user_iter_options o = seen_by(it);
     for (size_t i = 0; i < it->memtable_count; i++)
         memtable_iter_reset(it->sources[i], o.read_seq);

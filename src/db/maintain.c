@@ -209,6 +209,10 @@ static void verify_log(adb *db, struct verification *v)
     struct wal_end *ends = segments ? mem_zalloc(count * sizeof *ends) : NULL;
     struct wal_recovered found = {0};
     struct wal_position at = {0};
+    if (count && !ends)
+        tell_failure(
+            v, status_set(ADB_NO_MEMORY, "no memory to verify the log"), NULL,
+            0);
     if (ends) {
         struct wal_recovery in = {
             .env = db->env,

@@ -56,6 +56,7 @@ static adb_status next_memtable(struct db_recovery *r, size_t arena_bytes)
         return status;
     memtable_unref(db->active.table);
     db->active.table = fresh;
+    db->active.oversize = arena_bytes != 0;
     return ADB_OK;
 }
 

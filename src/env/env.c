@@ -98,8 +98,8 @@ adb_status env_read_file(struct env *e, const char *path, size_t limit,
     return ADB_OK;
 }
 
-static adb_status write_new_file(struct env *e, const char *path,
-                                 const void *data, size_t size)
+adb_status env_write_file(struct env *e, const char *path, const void *data,
+                          size_t size)
 {
     struct env_file *f;
     adb_status status =
@@ -131,7 +131,7 @@ adb_status env_replace_file(struct env *e, const char *directory,
     memcpy(temporary, path, strlen(path));
     memcpy(temporary + strlen(path), ".tmp", sizeof ".tmp");
 
-    status = write_new_file(e, temporary, data, size);
+    status = env_write_file(e, temporary, data, size);
     if (status == ADB_OK)
         status = env_rename(e, temporary, path);
     if (status != ADB_OK) {

@@ -269,6 +269,10 @@ static inline void env_unlock(struct env *e, void *lock)
 adb_status env_read_file(struct env *e, const char *path, size_t limit,
                          uint8_t **data, size_t *size) ADB_MUST_CHECK;
 
+/* Gives path these contents, and syncs them; the name is not durable. */
+adb_status env_write_file(struct env *e, const char *path, const void *data,
+                          size_t size) ADB_MUST_CHECK;
+
 /* Writes path so that after any crash it has the old or the new content:
    path.tmp written and synced, renamed, directory synced. */
 adb_status env_replace_file(struct env *e, const char *directory,

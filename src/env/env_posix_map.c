@@ -105,6 +105,15 @@ static const struct env_map_ops posix_map_ops = {
     .unmap = posix_map_unmap,
 };
 
+static bool advise(const struct posix_map *m, void *base, int advice)
+{
+    int result;
+    do {
+        result = madvise(base, m->base.size, advice);
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
 static adb_status map_pages(struct posix_map *m)
 {
     const char *path = m->file->base.path;
@@ -116,8 +125,8 @@ static adb_status map_pages(struct posix_map *m)
                          path);
     /* RANDOM: else each fault reads around itself and each sync looks at more
        pages than were written. DONTFORK: a child must not write the log. */
-    if (m->writable && (madvise(base, m->base.size, MADV_DONTFORK) != 0 ||
-                        madvise(base, m->base.size, MADV_RANDOM) != 0)) {
+    if (m->writable && !(advise(m, base, MADV_DONTFORK) &&
+                         advise(m, base, MADV_RANDOM))) {
         adb_status status = env_error(errno, "cannot prepare the map of '%s'",
                                       path);
         munmap(base, m->base.size);

@@ -24,7 +24,8 @@ struct flush_job {
        these memtables; 0: theirs. */
     uint64_t first_seq;
     uint64_t (*new_file)(void *context); /* 0: there is no memory */
-    /* Asked now and then; nonzero abandons the job with ADB_CLOSED. */
+    /* Asked now and then; nonzero abandons the job with ADB_CLOSED. May be
+       NULL. */
     int (*cancelled)(void *context);
     void *context;
 };

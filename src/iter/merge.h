@@ -22,6 +22,9 @@ struct user_iter_options {
     uint64_t read_seq;
     /* [lower, upper), data NULL: open; borrowed until closed or reset. */
     adb_slice lower, upper;
+    /* What heads are counted from; NULL: the keys' start. Borrowed until closed
+       or reset; what it holds may change while the iterator rests. */
+    const struct key_origin *origin;
 };
 /* Takes source over, also on failure. Yields user keys with their visible
    value; `seq` is that version's. seek and seek_before go by the key alone (as

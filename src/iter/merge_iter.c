@@ -62,7 +62,7 @@ static bool wins_tie(const struct merge_iter *m, size_t a, size_t b)
     if (!x->valid || !y->valid)
         return x->valid;
     /* The rest of many keys is short: one more word mostly decides. */
-    if (x->key.size >= 16 && y->key.size >= 16) {
+    if (!m->base.origin && x->key.size >= 16 && y->key.size >= 16) {
         uint64_t p = key_head8((const uint8_t *)x->key.data + 8, 8);
         uint64_t q = key_head8((const uint8_t *)y->key.data + 8, 8);
         if (p != q)
@@ -242,6 +242,13 @@ static adb_status merge_read_value(struct kv_iter *it, uint64_t offset,
     return source->ops->read_value(source, offset, data, size);
 }
 
+static void merge_set_origin(struct kv_iter *it)
+{
+    struct merge_iter *m = merge_of(it);
+    for (size_t i = 0; i < m->count; i++)
+        kv_iter_set_origin(m->sources[i], it->origin);
+}
+
 static void merge_rest(struct kv_iter *it)
 {
     struct merge_iter *m = merge_of(it);
@@ -267,6 +274,7 @@ static const struct kv_iter_ops merge_ops = {
     .prev = merge_prev,
     .load = merge_load,
     .read_value = merge_read_value,
+    .set_origin = merge_set_origin,
     .rest = merge_rest,
     .close = merge_close,
 };

@@ -48,6 +48,11 @@ static struct user_iter *user_of(struct kv_iter *it)
     return CONTAINER_OF(it, struct user_iter, base);
 }
 
+static inline uint64_t head_of(const struct user_iter *u, adb_slice key)
+{
+    return key_head_from(u->base.origin, key.data, key.size);
+}
+
 /* May overlap. */
 static inline void copy_key(uint8_t *to, const uint8_t *from, size_t size)
 {
@@ -80,11 +85,20 @@ static inline bool save_key(struct user_iter *u, adb_slice key, uint64_t head)
     return true;
 }
 
+/* Neighbours of one head mostly differ at their ends: those are looked at
+   without a call. */
 static inline bool is_saved_key(const struct user_iter *u,
                                 const struct kv_iter *source)
 {
-    return source->head == u->key_head &&
-           slice_equal(source->key, buffer_slice(&u->key));
+    size_t size = u->key.size;
+    if (source->head != u->key_head || source->key.size != size)
+        return false;
+    const uint8_t *p = source->key.data;
+    if (size >= 8 && get_u64(p + size - 8) != get_u64(u->key.data + size - 8))
+        return false;
+    /* A head without origin is the first eight bytes, or all of them. */
+    return (size <= 16 && !u->base.origin) || size == 0 ||
+           memcmp(p, u->key.data, size) == 0;
 }
 
 static inline bool at_upper(const struct user_iter *u,
@@ -197,12 +211,12 @@ static void show_candidate(struct user_iter *u)
     u->base.key = buffer_slice(&u->key);
 }
 
-/* The source stands at the oldest version of some key: shows the visible
+/* The source stands at the oldest version of some key, or, in_key, at a newer
+   one of the saved key, whose candidate may be visible: shows the visible
    version of that key, or of the nearest one before it that has any. */
-static void find_backward(struct user_iter *u)
+static void find_backward(struct user_iter *u, bool in_key, bool visible)
 {
     struct kv_iter *source = u->source;
-    bool in_key = false, visible = false;
     for (; source->valid; source->ops->prev(source)) {
         bool next_key = !in_key || !is_saved_key(u, source);
         if (next_key && visible) {
@@ -244,7 +258,7 @@ static void seek_forward(struct user_iter *u)
 static void seek_backward(struct user_iter *u)
 {
     u->source->ops->seek_before(u->source, buffer_slice(&u->key), KV_MAX_SEQ);
-    find_backward(u);
+    find_backward(u, false, false);
 }
 
 /* The target is copied: it may be the key under the iterator. */
@@ -253,7 +267,7 @@ static bool start(struct user_iter *u, bool forward, const adb_slice *target)
     u->base.status = ADB_OK;
     u->forward = forward;
     return !target ||
-           save_key(u, *target, key_head8(target->data, target->size));
+           save_key(u, *target, head_of(u, *target));
 }
 
 static void user_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
@@ -297,7 +311,7 @@ static void user_seek_last(struct kv_iter *it)
     }
     start(u, false, NULL);
     u->source->ops->seek_last(u->source);
-    find_backward(u);
+    find_backward(u, false, false);
 }
 
 /* ---- moving ---- */
@@ -344,7 +358,21 @@ static void user_prev(struct kv_iter *it)
         while (source->valid && source->kind != KV_DAMAGED &&
                is_saved_key(u, source));
     }
-    find_backward(u);
+    /* Mostly the entry before is the only version of its key. */
+    if (unlikely(!(source->valid && source->head > u->lower_head &&
+                   source->kind == KV_PUT && source->seq <= u->read_seq &&
+                   source->lasting))) {
+        find_backward(u, false, false);
+        return;
+    }
+    if (!save_key(u, source->key, source->head))
+        return;
+    take_candidate(u);
+    source->ops->prev(source);
+    if (likely(source->valid && !is_saved_key(u, source)))
+        show_candidate(u);
+    else
+        find_backward(u, true, true);
 }
 
 /* ---- large values ---- */
@@ -398,6 +426,11 @@ static adb_status user_read_value(struct kv_iter *it, uint64_t offset,
     return u->source->ops->read_value(u->source, offset, data, size);
 }
 
+static void user_set_origin(struct kv_iter *it)
+{
+    kv_iter_set_origin(user_of(it)->source, it->origin);
+}
+
 static void user_rest(struct kv_iter *it)
 {
     kv_iter_rest(user_of(it)->source);
@@ -422,6 +455,7 @@ static const struct kv_iter_ops user_ops = {
     .prev = user_prev,
     .load = user_load,
     .read_value = user_read_value,
+    .set_origin = user_set_origin,
     .rest = user_rest,
     .close = user_close,
 };
@@ -435,9 +469,10 @@ void user_iter_reset(struct kv_iter *it, const struct user_iter_options *o)
     u->forward = true;
     u->lower = o->lower;
     u->upper = o->upper;
-    u->lower_head = o->lower.data ? key_head8(o->lower.data, o->lower.size) : 0;
-    u->upper_head = o->upper.data ? key_head8(o->upper.data, o->upper.size)
-                                  : UINT64_MAX;
+    if (o->origin != it->origin)
+        kv_iter_set_origin(it, o->origin);
+    u->lower_head = o->lower.data ? head_of(u, o->lower) : 0;
+    u->upper_head = o->upper.data ? head_of(u, o->upper) : UINT64_MAX;
 }
 
 struct kv_iter *user_iter_new(struct kv_iter *source,

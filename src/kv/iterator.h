@@ -27,7 +27,7 @@
 #include <stdbool.h>
 
 #include "base/status.h"
-#include "kv/types.h"
+#include "kv/origin.h"
 
 struct kv_iter;
 
@@ -41,10 +41,12 @@ struct kv_iter_ops {
        version of the last key < key. For the last key <= k seek before the
        key k + "\0". */
     void (*seek_before)(struct kv_iter *it, adb_slice key, uint64_t seq);
-    /* Right before a seek to or before key: begins to fetch what that will look
-       at, so that the misses of several sources overlap. NULL: nothing to
-       gain. */
+    /* Right before a seek to or before key, and nothing else: begins to fetch
+       what that will look at, so that the misses of several sources overlap.
+       The iterator stands nowhere until that seek. NULL: nothing to gain. */
     void (*prepare)(struct kv_iter *it, adb_slice key);
+    /* The origin has changed: tells the sources. NULL: it has none. */
+    void (*set_origin)(struct kv_iter *it);
     void (*next)(struct kv_iter *it); /* needs valid */
     void (*prev)(struct kv_iter *it); /* needs valid */
     /* Makes value.data valid. NULL where values are always loaded. */
@@ -64,11 +66,12 @@ struct kv_iter {
     bool lasting; /* see above; true or false for all values of a block */
     enum kv_kind kind;
     uint64_t seq;
-    uint64_t head; /* key_head8(key) */
+    uint64_t head; /* key_head_from(origin, key) */
     adb_slice key;
     adb_slice value;
     adb_status status;
     struct status_saved *error; /* owned by the iterator; NULL when none */
+    const struct key_origin *origin; /* borrowed, NULL: none */
 };
 
 static inline void kv_iter_next(struct kv_iter *it)
@@ -89,6 +92,15 @@ static inline void kv_iter_rest(struct kv_iter *it)
     if (it->ops->rest)
         it->ops->rest(it);
 }
+/* From the next seek on heads count from the origin, which must live as long
+   as the iterator; only while it stands nowhere. NULL: from the keys' start. */
+static inline void kv_iter_set_origin(struct kv_iter *it,
+                                      const struct key_origin *origin)
+{
+    it->origin = origin;
+    if (it->ops->set_origin)
+        it->ops->set_origin(it);
+}
 static inline void kv_iter_close(struct kv_iter *it) /* NULL is fine */
 {
     if (it)
@@ -104,14 +116,5 @@ static inline void kv_iter_end(struct kv_iter *it)
 }
 /* For users: the iterator's failure becomes this thread's; ADB_OK if none. */
 adb_status kv_iter_status(const struct kv_iter *it);
-
-/* a's entry before b's? Both valid. */
-static inline bool kv_iter_less(const struct kv_iter *a,
-                                const struct kv_iter *b)
-{
-    if (a->head != b->head)
-        return a->head < b->head;
-    return kv_compare(a->key, a->seq, b->key, b->seq) < 0;
-}
 
 #endif

@@ -83,7 +83,8 @@ static void stand_on(struct memtable_iter *i, const struct record *r,
     i->it.kind = trailer_kind(trailer);
     i->it.seq = trailer_seq(trailer);
     i->it.key = record_key(r);
-    i->it.head = key_head8(i->it.key.data, i->it.key.size);
+    i->it.head =
+        key_head_from(i->it.origin, i->it.key.data, i->it.key.size);
     i->it.value = slice_of(version_value(r, v), version_length(v));
 }
 

@@ -115,10 +115,6 @@ static inline size_t record_key_size(const struct record *r)
 {
     return r->sizes >> 8;
 }
-static inline const uint8_t *record_key_data(const struct record *r)
-{
-    return (const uint8_t *)(r + 1);
-}
 static inline adb_slice record_key(const struct record *r)
 {
     return slice_of(r + 1, record_key_size(r));

@@ -14,14 +14,16 @@
 
 enum {
     COPY_STEP = 16, /* suffixes are copied by this much where bytes allow */
-    KEEP_VALUE = 1 << 20
+    KEEP_VALUE = 1 << 20,
+    WHOLE_KEY = 65
 };
 
 struct sst_iter {
     struct kv_iter base;
     struct sst_block view; /* of the present block, when loaded */
     uint32_t entry;
-    uint32_t prefix_shift; /* bits of a head that the prefix covers; 64: all */
+    uint32_t prefix_shift; /* bits of a head that the prefix covers; 64: all;
+                              WHOLE_KEY: the prefix tells nothing of it */
     uint64_t prefix_head;  /* the prefix's bytes of a head */
     uint8_t *key;          /* owned: the prefix, then the last suffix */
     size_t key_capacity;
@@ -31,6 +33,9 @@ struct sst_iter {
     unsigned flags;
     uint32_t part, block;
     bool loaded;               /* view is that of (part, block) */
+    bool prepared;             /* the index is that of the part where the next
+                                  seek's search begins, at this block: */
+    uint32_t prepared_block;
     int inside; /* at damage, between keys of its block: coming from smaller
                    keys 1, from larger ones -1 */
     struct index_frame *index; /* pinned; of `part` */
@@ -64,6 +69,24 @@ static bool grow_key(struct sst_iter *it, size_t need)
     return true;
 }
 
+/* What the prefix of a block's keys tells of their heads. */
+static void begin_heads(struct sst_iter *it, const uint8_t *prefix, size_t size)
+{
+    const struct key_origin *o = it->base.origin;
+    size_t skip = o ? o->size : 0;
+    int side = skip ? key_origin_side(o, prefix, size) : 0;
+    if (likely(side == 0)) {
+        it->prefix_head = key_head8(prefix + skip, size - skip);
+        it->prefix_shift = (uint32_t)MIN_OF(8 * (size - skip), (size_t)64);
+    } else if (size < skip && memcmp(prefix, o->prefix, size) == 0) {
+        it->prefix_head = 0;
+        it->prefix_shift = WHOLE_KEY;
+    } else { /* all keys lie on that side */
+        it->prefix_head = side < 0 ? 0 : UINT64_MAX;
+        it->prefix_shift = 64;
+    }
+}
+
 /* The block's prefix goes in front of the suffixes to come. */
 static bool begin_block(struct sst_iter *it)
 {
@@ -71,8 +94,7 @@ static bool begin_block(struct sst_iter *it)
     if (size + COPY_STEP > it->key_capacity && !grow_key(it, size + COPY_STEP))
         return false;
     memcpy(it->key, it->view.prefix, size);
-    it->prefix_head = key_head8(it->key, size);
-    it->prefix_shift = (uint32_t)MIN_OF(8 * size, (size_t)64);
+    begin_heads(it, it->key, size);
     return true;
 }
 
@@ -103,11 +125,14 @@ static inline void show(struct sst_iter *it)
         memcpy(to, from, COPY_STEP);
     else
         memcpy(to, from, e.suffix.size);
+    it->base.key = slice_of(it->key, prefix + e.suffix.size);
     it->base.head = it->prefix_head;
-    if (it->prefix_shift < 64)
+    if (likely(it->prefix_shift < 64))
         it->base.head |=
             key_head8(e.suffix.data, e.suffix.size) >> it->prefix_shift;
-    it->base.key = slice_of(it->key, prefix + e.suffix.size);
+    else if (unlikely(it->prefix_shift == WHOLE_KEY))
+        it->base.head = key_head_from(it->base.origin, it->base.key.data,
+                                      it->base.key.size);
     it->base.kind = e.kind;
     it->base.seq = e.seq;
     it->base.value = e.value;
@@ -229,7 +254,7 @@ static void stand_at(struct sst_iter *it, adb_slice key, uint64_t seq,
     if (key.size)
         memmove(it->key, key.data, key.size);
     it->base.key = slice_of(it->key, key.size);
-    it->base.head = key_head8(it->key, key.size);
+    it->base.head = key_head_from(it->base.origin, it->key, key.size);
     it->base.seq = seq;
     it->base.kind = KV_DAMAGED;
     it->base.value = slice_of(NULL, 0);
@@ -443,6 +468,10 @@ static void iter_seek_last(struct kv_iter *base)
    it or a later one. False: none, or failed. */
 static bool find_block(struct sst_iter *it, adb_slice key, bool backward)
 {
+    if (it->prepared) {
+        it->prepared = false;
+        return load_block(it, it->part, it->prepared_block, backward);
+    }
     uint32_t part = sst_part_find(it->reader, key);
     if (part == it->reader->top.count)
         return false;
@@ -461,31 +490,39 @@ static bool find_block(struct sst_iter *it, adb_slice key, bool backward)
 }
 
 /* Goes as far toward key as can be gone without waiting for a file, and has
-   the block's first lines fetched. */
+   the block's first lines fetched. Inside an epoch. */
+static void prepare_in(struct sst_iter *it, uint32_t part, adb_slice key)
+{
+    if (!it->index || it->part != part) {
+        struct cache_frame *frame =
+            cache_lookup(&it->reader->slots[part].index);
+        if (!frame)
+            return;
+        unload_index(it);
+        cache_pin(frame);
+        it->index = index_frame_of(frame);
+        it->part = part;
+    }
+    const struct sst_index *index = &it->index->index;
+    uint32_t block = MIN_OF(sst_index_find(index, key), index->count - 1);
+    struct cache_frame *frame = atomic_load_explicit(&it->index->slots[block],
+                                                     memory_order_acquire);
+    if (frame)
+        block_frame_prefetch(block_frame_of(frame));
+    it->prepared_block = block;
+    it->prepared = true;
+}
+
 static void iter_prepare(struct kv_iter *base, adb_slice key)
 {
     struct sst_iter *it = iter_of(base);
-    struct sst_reader *r = it->reader;
-    uint32_t part = sst_part_find(r, key);
-    if (part == r->top.count)
+    uint32_t part = sst_part_find(it->reader, key);
+    it->prepared = false;
+    if (part == it->reader->top.count)
         return;
-    struct epoch_slot *inside = epoch_enter(r->context.epoch);
-    struct index_frame *index = it->index;
-    if (!index || it->part != part) {
-        struct cache_frame *frame =
-            atomic_load_explicit(&r->slots[part].index, memory_order_acquire);
-        index = frame ? index_frame_of(frame) : NULL;
-    }
-    if (index) {
-        uint32_t block = sst_index_find(&index->index, key);
-        struct cache_frame *frame =
-            block < index->index.count
-                ? atomic_load_explicit(&index->slots[block],
-                                       memory_order_acquire)
-                : NULL;
-        if (frame)
-            block_frame_prefetch(block_frame_of(frame));
-    }
+    base->valid = false; /* it may stand in the part that is given up */
+    struct epoch_slot *inside = epoch_enter(it->reader->context.epoch);
+    prepare_in(it, part, key);
     epoch_leave(inside);
 }
 
@@ -600,6 +637,12 @@ static adb_status iter_load(struct kv_iter *base)
 
 /* ---- life ---- */
 
+/* Of the block at hand heads were told by the old one. */
+static void iter_set_origin(struct kv_iter *base)
+{
+    unload_block(iter_of(base));
+}
+
 static void iter_rest(struct kv_iter *base)
 {
     struct sst_iter *it = iter_of(base);
@@ -634,6 +677,7 @@ static const struct kv_iter_ops iter_ops = {
     .prev = iter_prev,
     .load = iter_load,
     .read_value = iter_read_value,
+    .set_origin = iter_set_origin,
     .rest = iter_rest,
     .close = iter_close,
 };
@@ -655,6 +699,7 @@ void sst_iter_retarget(struct kv_iter *base, struct sst_reader *r)
     if (it->reader == r)
         return;
     unload_index(it);
+    it->prepared = false;
     if (it->value)
         drop_value(it);
     sst_window_forget(&it->window);

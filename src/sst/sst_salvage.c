@@ -293,11 +293,17 @@ static adb_status begin_part(struct salvage *s)
     return ADB_OK;
 }
 
+/* It has not met the cache. */
+static void drop_index(struct salvage *s)
+{
+    sst_discard_frame(s->index ? &s->index->frame : NULL);
+    s->index = NULL;
+}
+
 static adb_status next_indexed(struct salvage *s)
 {
     if (s->block == s->index->index.count) {
-        mem_free(s->index); /* has not met the cache */
-        s->index = NULL;
+        drop_index(s);
         s->part++;
         return ADB_NOT_FOUND;
     }
@@ -516,7 +522,7 @@ static void salvage_close(struct kv_iter *it)
     struct salvage *s = salvage_of(it);
     forget_gaps(s);
     sst_walk_deinit(&s->walk);
-    mem_free(s->index);
+    drop_index(s);
     mem_free(s->value);
     buffer_deinit(&s->raw);
     buffer_deinit(&s->key);

@@ -520,11 +520,6 @@ uint64_t sst_writer_size(const struct sst_writer *w)
            w->hash_count * w->options.filter_bits / 8 + SST_FOOTER_SIZE + 512;
 }
 
-uint64_t sst_writer_entries(const struct sst_writer *w)
-{
-    return w->properties.info.entries;
-}
-
 /* ---- finishing ---- */
 
 void sst_writer_set_lineage(struct sst_writer *w,

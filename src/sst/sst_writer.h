@@ -41,7 +41,6 @@ adb_status sst_writer_add(struct sst_writer *w,
 
 /* Bytes the file would have if finished now, roughly. */
 uint64_t sst_writer_size(const struct sst_writer *w);
-uint64_t sst_writer_entries(const struct sst_writer *w);
 
 /* What the table will say of where it comes from; its memory is borrowed until
    sst_writer_finish. */

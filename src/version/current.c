@@ -100,23 +100,6 @@ adb_status current_read(struct env *env, const char *directory,
 
 /* ---- replacing it ------------------------------------------------------ */
 
-static adb_status write_synced(struct env *env, const char *path,
-                               const char *line, size_t size)
-{
-    struct env_file *f;
-    adb_status status =
-        env_open(env, path, ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, &f);
-    if (status != ADB_OK)
-        return status;
-    status = env_file_write(f, 0, line, size);
-    if (status == ADB_OK)
-        status = env_file_sync(f);
-    struct status_saved saved;
-    status_save(&saved, status);
-    adb_status closed = env_file_close(f);
-    return status == ADB_OK ? closed : status_restore(&saved);
-}
-
 adb_status current_write(struct env *env, const char *directory,
                          const struct current *c, bool *maybe)
 {
@@ -130,7 +113,7 @@ adb_status current_write(struct env *env, const char *directory,
         status_set(ADB_NO_MEMORY, "no memory for a path in '%s'", directory);
         goto out;
     }
-    status = write_synced(env, temporary, line, size);
+    status = env_write_file(env, temporary, line, size);
     if (status != ADB_OK)
         goto out;
     *maybe = true;

@@ -20,6 +20,7 @@ struct run_iter {
     int inside; /* that key lies between those of the table: coming from
                    smaller keys 1, from larger ones -1 */
     unsigned flags;
+    bool prepared; /* the next seek's table is that of `index` */
 };
 
 static struct run_iter *run_iter(struct kv_iter *it)
@@ -60,7 +61,7 @@ static void stand_at(struct run_iter *r, adb_slice key, uint64_t seq,
 {
     r->inside = inside;
     r->base.key = key;
-    r->base.head = key_head8(key.data, key.size);
+    r->base.head = key_head_from(r->base.origin, key.data, key.size);
     r->base.seq = seq;
     r->base.kind = KV_DAMAGED;
     r->base.value = slice_of(NULL, 0);
@@ -121,6 +122,7 @@ static bool open_table(struct run_iter *r, size_t i, bool backward)
         return false;
     }
     r->table = r->iter;
+    kv_iter_set_origin(r->table, r->base.origin);
     return true;
 }
 
@@ -183,11 +185,20 @@ static void run_seek_last(struct kv_iter *it)
     backward_from(r, r->run->count);
 }
 
+/* The table where a seek begins. */
+static size_t find_table(struct run_iter *r, adb_slice key)
+{
+    if (!r->prepared)
+        return version_run_lower(r->run, key);
+    r->prepared = false;
+    return r->index;
+}
+
 static void run_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct run_iter *r = run_iter(it);
     start(r);
-    size_t i = version_run_lower(r->run, key);
+    size_t i = find_table(r, key);
     if (i == r->run->count)
         return;
     if (!open_table(r, i, false)) {
@@ -204,7 +215,7 @@ static void run_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct run_iter *r = run_iter(it);
     start(r);
-    size_t i = version_run_lower(r->run, key);
+    size_t i = find_table(r, key);
     if (i == r->run->count) {
         backward_from(r, i);
         return;
@@ -223,9 +234,12 @@ static void run_prepare(struct kv_iter *it, adb_slice key)
 {
     struct run_iter *r = run_iter(it);
     size_t i = version_run_lower(r->run, key);
+    r->prepared = false;
     /* What fails here fails again in the seek, and is told there. */
-    if (i < r->run->count && open_table(r, i, false))
-        r->table->ops->prepare(r->table, key);
+    if (i == r->run->count || !open_table(r, i, false))
+        return;
+    r->table->ops->prepare(r->table, key);
+    r->prepared = true;
 }
 
 static void run_next(struct kv_iter *it)
@@ -288,6 +302,13 @@ static adb_status run_read_value(struct kv_iter *it, uint64_t offset,
     return ADB_OK;
 }
 
+static void run_set_origin(struct kv_iter *it)
+{
+    struct run_iter *r = run_iter(it);
+    if (r->table)
+        kv_iter_set_origin(r->table, it->origin);
+}
+
 static void run_rest(struct kv_iter *it)
 {
     struct run_iter *r = run_iter(it);
@@ -315,6 +336,7 @@ static const struct kv_iter_ops run_ops = {
     .prev = run_prev,
     .load = run_load,
     .read_value = run_read_value,
+    .set_origin = run_set_origin,
     .rest = run_rest,
     .close = run_close,
 };

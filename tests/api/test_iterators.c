@@ -25,6 +25,47 @@ static void expect_keys(adb *db, const adb_iter_options *options,
     assert_string_equal(text, keys);
 }
 
+/* Where all keys with a prefix end, and what it comes to beside bounds. */
+static void test_prefixes(void **state)
+{
+    static const struct {
+        const char *prefix, *lower, *upper, *keys;
+    } rows[] = {
+        {"a", NULL, NULL, "a|a\xfe|a\xff\x01|a\xff|a\xff\xff|"},
+        {"a\xff", NULL, NULL, "a\xff\x01|a\xff|a\xff\xff|"},
+        {"a\xff\xff", NULL, NULL, "a\xff\xff|"},
+        {"\xff", NULL, NULL, "\xff|\xff\xff|"},
+        {"\xff\xff", NULL, NULL, "\xff\xff|"},
+        {"b", NULL, NULL, "b|"},
+        {"c", NULL, NULL, ""},
+        {"a", "a\xff", NULL, "a\xff\x01|a\xff|a\xff\xff|"},
+        {"a", NULL, "a\xff", "a|a\xfe|"},
+        {"a\xff", "a", "b", "a\xff\x01|a\xff|a\xff\xff|"},
+    };
+    static const char *const keys[] = {"a", "a\xfe", "a\xff", "a\xff\x01",
+                                       "a\xff\xff", "b", "\xff",
+                                       "\xff\xff"};
+    adb *db = open_with(*state, "");
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "%s|", keys[i]);
+        put_text(db, key, "1");
+    }
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        size_t row = i / 2;
+        adb_iter_options o = ADB_ITER_OPTIONS_INIT;
+        o.prefix = (adb_slice){rows[row].prefix, strlen(rows[row].prefix)};
+        if (rows[row].lower)
+            o.lower = (adb_slice){rows[row].lower, strlen(rows[row].lower)};
+        if (rows[row].upper)
+            o.upper = (adb_slice){rows[row].upper, strlen(rows[row].upper)};
+        expect_keys(db, &o, rows[row].keys);
+        if (i == sizeof rows / sizeof rows[0])
+            assert_ok(adb_flush(db)); /* then from a table */
+    }
+    assert_ok(adb_close(db));
+}
+
 static void test_sees_what_a_fresh_one_would(void **state)
 {
     adb_snapshot *before;
@@ -158,6 +199,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_prefixes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sees_what_a_fresh_one_would,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_rest_keeps_nothing, setup,

@@ -299,6 +299,43 @@ static void test_interrupted_creation(void **state)
     env_memory_free(disk);
 }
 
+/* ---- the log after a failed sync ---- */
+
+/* Until what it held is in tables nothing more is logged: a write waits for
+   that, as long as it may, and has not happened when it may no longer. */
+static void test_log_waits_for_its_flush(void **state)
+{
+    static const struct env_fault_rule rule = {
+        .operations = ENV_FAULT_SYNC, .path_part = ".log", .count = 1,
+        .error = 5};
+    (void)state;
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    struct env *env = env_fault_new(disk);
+    adb *db = db_test_open(env, "/db", "durability=sync memory_budget=4M");
+    db_test_put(db, "before", "1");
+    db_test_hold_flush(db, true);
+    env_fault_set(env, &rule);
+    assert_int_equal(
+        db_test_put_as(db, "failed", "2", ADB_DURABILITY_DEFAULT),
+        ADB_UNKNOWN_OUTCOME);
+    struct db_write w = {.kind = KV_PUT,
+                         .key = slice_of_string("waiting"),
+                         .value = slice_of_string("3"),
+                         .durability = ADB_DURABILITY_SYNC};
+    for (int i = 0; i < 2; i++) {
+        w.deadline_ns = clock_now_ns() + 20000000;
+        assert_int_equal(db_write(db, &w), ADB_TIMEOUT);
+        db_test_expect(db, "waiting", NULL);
+    }
+    db_test_hold_flush(db, false);
+    db_test_put(db, "after", "4");
+    db_test_expect(db, "failed", "2");
+    db_test_expect(db, "waiting", NULL);
+    assert_ok(db_close(db));
+    env_fault_free(env);
+    env_memory_free(disk);
+}
+
 /* ---- memory ---- */
 
 static int fail_all(void *context, size_t size)
@@ -346,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_process),
         cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_interrupted_creation),
+        cmocka_unit_test(test_log_waits_for_its_flush),
         cmocka_unit_test(test_multi_get_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

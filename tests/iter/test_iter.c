@@ -33,6 +33,17 @@ static void random_key(struct random *r, char *key)
             (const char *[]){"ab", "b", "\xff\xff"}[random_below(r, 3)]);
 }
 
+/* A piece of a key, so that keys lie before, behind and in its range. */
+static const struct key_origin *random_origin(struct random *r,
+                                              struct key_origin *o)
+{
+    char key[32];
+    random_key(r, key);
+    o->size = random_below(r, strlen(key) + 1);
+    memcpy(o->prefix, key, o->size);
+    return random_below(r, 3) ? o : NULL;
+}
+
 static void world_make(struct world *w, struct random *r, bool settled)
 {
     memset(w, 0, sizeof *w);
@@ -103,7 +114,8 @@ static void check_entry(struct kv_iter *it, const struct version_text *entries,
         return;
     const struct version_text *v = &entries[at];
     assert_true(slice_equal(it->key, version_key(v)));
-    assert_true(it->head == key_head8(it->key.data, it->key.size));
+    assert_true(it->head ==
+                key_head_from(it->origin, it->key.data, it->key.size));
     assert_int_equal(it->seq, v->seq);
     assert_int_equal(it->kind, v->kind);
     if (v->kind == KV_PUT)
@@ -157,7 +169,9 @@ static void test_merge_walks(void **state)
         struct random r;
         random_seed(&r, seed);
         world_make(&w, &r, false);
+        struct key_origin origin;
         struct kv_iter *it = world_merge(&w);
+        kv_iter_set_origin(it, random_origin(&r, &origin));
         walk(it, w.all, w.count, false, &r);
         kv_iter_close(it);
     }
@@ -200,11 +214,13 @@ static void test_user_walks(void **state)
         random_seed(&r, seed);
         world_make(&w, &r, seed & 1);
         char lower[32], upper[32];
+        struct key_origin origin, another;
         random_key(&r, lower);
         random_key(&r, upper);
         struct user_iter_options o = {
             .read_seq =
-                random_below(&r, 3) ? random_below(&r, 260) : KV_MAX_SEQ};
+                random_below(&r, 3) ? random_below(&r, 260) : KV_MAX_SEQ,
+            .origin = random_origin(&r, &origin)};
         if (random_below(&r, 2))
             o.lower = slice_of_string(lower);
         if (random_below(&r, 2))
@@ -215,7 +231,8 @@ static void test_user_walks(void **state)
         /* Again, as another reader. */
         random_key(&r, upper);
         o = (struct user_iter_options){.read_seq = random_below(&r, 260),
-                                       .upper = slice_of_string(upper)};
+                                       .upper = slice_of_string(upper),
+                                       .origin = random_origin(&r, &another)};
         count = model_visible(&w, &o, visible);
         if (random_below(&r, 2))
             kv_iter_rest(it);

@@ -77,7 +77,7 @@ static inline void vector_place(struct vector_iter *v, size_t at)
     v->base.kind = e->kind;
     v->base.seq = e->seq;
     v->base.key = slice_of(v->key, size);
-    v->base.head = key_head8(v->key, size);
+    v->base.head = key_head_from(v->base.origin, v->key, size);
     v->base.value = slice_of(NULL, e->value_size);
     if (e->kind == KV_PUT && e->value_size < v->unloaded_from) {
         v->value = malloc(e->value_size + 1);

@@ -1,5 +1,6 @@
 #include "sim/scheduler.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -65,6 +66,7 @@ static struct scheduler {
 /* Traced basic blocks until the next preemption; armed on a fiber only. */
 static bool preempt_armed;
 static uint64_t preempt_left;
+static uint64_t hold_ns; /* of scheduler_hold, when it comes to that */
 
 /* ---- the trace ---- */
 
@@ -305,6 +307,29 @@ static void arm_preemption(void)
     preempt_armed = true;
 }
 
+static void hold(struct task *t)
+{
+    t->state = SLEEPS;
+    t->deadline_ns = s.now_ns + hold_ns;
+    hold_ns = 0;
+}
+
+void scheduler_hold(uint64_t blocks, uint64_t ns)
+{
+    assert(s.running && !s.options->preempt && blocks && ns);
+    hold_ns = ns;
+    preempt_left = blocks;
+    preempt_armed = true;
+}
+
+bool scheduler_let_go(void)
+{
+    bool held = hold_ns == 0;
+    hold_ns = 0;
+    preempt_armed = false;
+    return held;
+}
+
 /* Where the thread is counts too: relative to this program, which may lie
    anywhere. */
 static void note_place(const void *place)
@@ -331,6 +356,8 @@ static void step(const void *place)
     if (s.out->steps % 1024 == 0)
         check_watches();
     perhaps_freeze(self, s.preempted);
+    if (s.preempted && hold_ns)
+        hold(self);
     s.preempted = false;
     switch_to(choose());
     arm_preemption();

@@ -82,6 +82,13 @@ void scheduler_trace(const char *format, ...) ADB_PRINTF(1, 2);
 void scheduler_pause(void);
 void scheduler_resume(void);
 
+/* The calling thread sleeps for ns when it has run `blocks` more traced basic
+   blocks, if it gets that far before the next scheduling point: so each place
+   in code without locks can be tried in turn. Not with options.preempt. */
+void scheduler_hold(uint64_t blocks, uint64_t ns);
+/* Ends that; true: it has slept. */
+bool scheduler_let_go(void);
+
 /* The calling thread's present doing must end within limit_ns. What is a
    literal, for the report. */
 void scheduler_watch(const char *what, uint64_t limit_ns);

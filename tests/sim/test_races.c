@@ -15,6 +15,8 @@ struct race {
     const char *options; /* more of them; NULL: none */
     uint64_t roll_bytes;
     uint64_t hits;
+    uint64_t blocks; /* after which a thread is held up */
+    bool held, reading;
     const char *failed; /* NULL: nothing */
     char words[600];
 };
@@ -41,23 +43,27 @@ static void open_race(struct race *race)
         failed_at(race, "adb_open");
 }
 
-static void simulate(void (*run)(void *), struct race *race)
+static void simulate_once(void (*run)(void *), struct race *race,
+                          uint64_t seed)
 {
     static struct scheduler_result result;
+    struct scheduler_options options = {.seed = seed};
+    race->disk = env_memory_new(ENV_MEMORY_STRICT);
+    scheduler_run(&options, run, race, &result);
+    env_memory_free(race->disk);
+    if (result.verdict != SCHEDULER_ENDED)
+        fail_msg("ADB_TEST_SEED=%llu: %s", (unsigned long long)seed,
+                 result.report);
+    if (race->failed)
+        fail_msg("ADB_TEST_SEED=%llu: %s: %s", (unsigned long long)seed,
+                 race->failed, race->words);
+}
+
+static void simulate(void (*run)(void *), struct race *race)
+{
     uint64_t first = test_seed();
-    for (uint64_t i = 0; i < test_scaled(400, 60); i++) {
-        struct scheduler_options options = {.seed = first + i};
-        race->disk = env_memory_new(ENV_MEMORY_STRICT);
-        scheduler_run(&options, run, race, &result);
-        env_memory_free(race->disk);
-        if (result.verdict != SCHEDULER_ENDED)
-            fail_msg("ADB_TEST_SEED=%llu: %s", (unsigned long long)(first + i),
-                     result.report);
-        if (race->failed)
-            fail_msg("ADB_TEST_SEED=%llu: %s: %s",
-                     (unsigned long long)(first + i), race->failed,
-                     race->words);
-    }
+    for (uint64_t i = 0; i < test_scaled(400, 60); i++)
+        simulate_once(run, race, first + i);
 }
 
 /* ---- adb_verify while the manifest is replaced ---- */
@@ -227,6 +233,55 @@ static void test_failing_merges_pause(void **state)
     simulate(fail_merges, &race);
 }
 
+/* ---- a get held up beside a flush ---- */
+
+/* A newer number takes the place of the one that is being read, and goes to a
+   table. */
+static void *replace_and_flush(void *argument)
+{
+    struct race *race = argument;
+    int number = 2;
+    while (!race->reading)
+        clock_sleep_ns(1000);
+    if (adb_put(race->db, NULL, "key", 3, &number, sizeof number) != ADB_OK ||
+        adb_flush(race->db) != ADB_OK)
+        failed_at(race, "adb_flush");
+    return NULL;
+}
+
+/* A get takes no lock. What it has seen of the view and of the sequence must
+   fit together, wherever it is held up meanwhile. */
+static void get_held_up(void *argument)
+{
+    struct race *race = argument;
+    struct thread thread = {.started = false};
+    int found = 1;
+    size_t size = 0;
+    race->reading = false;
+    open_race(race);
+    if (adb_put(race->db, NULL, "key", 3, &found, sizeof found) != ADB_OK ||
+        thread_start(&thread, "replace", replace_and_flush, race) != ADB_OK)
+        failed_at(race, "thread_start");
+    race->reading = true;
+    scheduler_hold(race->blocks, UINT64_C(10000000000));
+    if (adb_get_into(race->db, NULL, "key", 3, &found, sizeof found, &size) !=
+            ADB_OK || size != sizeof found || (found != 1 && found != 2))
+        failed_at(race, "adb_get_into");
+    race->held = scheduler_let_go();
+    thread_join(&thread);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+}
+
+static void test_get_held_up_beside_a_flush(void **state)
+{
+    struct race race = {.blocks = 1, .held = true};
+    (void)state;
+    for (; race.held; race.blocks++)
+        simulate_once(get_held_up, &race, race.blocks);
+    assert_true(race.blocks > 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_failing_merges_pause),
         cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
         cmocka_unit_test(test_manual_compactions_beside_each_other),
+        cmocka_unit_test(test_get_held_up_beside_a_flush),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -296,7 +296,8 @@ static inline void expect_entry(struct kv_iter *it, const struct model_entry *e)
     assert_memory_equal(it->key.data, e->key, e->key_size);
     assert_int_equal(it->seq, e->seq);
     assert_int_equal(it->kind, e->kind);
-    assert_int_equal(it->head, key_head8(e->key, e->key_size));
+    assert_int_equal(it->head,
+                     key_head_from(it->origin, e->key, e->key_size));
     assert_int_equal(it->value.size, e->value_size);
 }
 

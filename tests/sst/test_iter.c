@@ -119,6 +119,7 @@ static void seeks_agree_with_model(void **state)
     struct fixture *f = make(s, &random, 5000);
     print_message("%s: seed %llu\n", s->name, (unsigned long long)seed);
     struct kv_iter *it = sst_iter_new(f->reader, s->flags);
+    struct key_origin origin = {.size = 0};
     int rounds = s->budget == 0 ? 4000 : 8000;
     for (int round = 0; round < rounds; round++) {
         const struct model_entry *e =
@@ -126,6 +127,11 @@ static void seeks_agree_with_model(void **state)
         char key[80];
         size_t size = e->key_size;
         memcpy(key, e->key, size);
+        if (round % 50 == 0) {
+            origin.size = random_below(&random, size + 1);
+            memcpy(origin.prefix, key, origin.size);
+            kv_iter_set_origin(it, random_below(&random, 4) ? &origin : NULL);
+        }
         switch (random_below(&random, 6)) {
         case 0:
             key[size++] = (char)random_below(&random, 256);

@@ -439,7 +439,7 @@ static void test_power(void **state)
     static struct world w;
     struct thread threads[WORKERS] = {{0}};
     const char *text = getenv("ADB_TEST_IMAGES");
-    uint64_t goal = text ? strtoull(text, NULL, 0) : test_scaled(20000, 1500);
+    uint64_t goal = text ? strtoull(text, NULL, 0) : test_scaled(100000, 1500);
     uint64_t seed = test_seed(), began = clock_now_ns();
     uint64_t each = MAX_OF(goal / 16, (uint64_t)100);
     mutex_init(&w.lock);

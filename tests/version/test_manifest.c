@@ -3,6 +3,7 @@
  * CURRENT; what a directory without CURRENT is.
  */
 #include "base/hash.h"
+#include "version/current.h"
 #include "version_support.h"
 
 enum { EDITS = 4 };
@@ -252,6 +253,48 @@ static void test_current(void **state)
     scene_deinit(&c);
 }
 
+/* A log segment that was begun, and of which the manifest has never heard: its
+   end was lost. An empty file of that name is left over. */
+static void test_log_beyond_the_manifest(void **state)
+{
+    (void)state;
+    struct scene c;
+    uint8_t bytes[256] = {0};
+    char *path = wal_segment_path(DIRECTORY, 900);
+    struct record header = {.kind = RECORD_SEGMENT_HEADER,
+                            .payload = slice_of("whatever", 8)};
+    scene_init(&c, false);
+    write_bytes(&c, path, bytes, sizeof bytes);
+    expect_state(&c, c.states[EDITS]);
+    record_encode(bytes, &header, 900, 0);
+    write_bytes(&c, path, bytes, sizeof bytes);
+    expect_damage(&c);
+    mem_free(path);
+    scene_deinit(&c);
+}
+
+/* CURRENT says where its manifest surely came to, and by which record. */
+static void test_current_of_another_manifest(void **state)
+{
+    (void)state;
+    struct scene c;
+    struct current now, wrong;
+    bool maybe;
+    scene_init(&c, false);
+    assert_ok(current_read(c.env, DIRECTORY, &now));
+    wrong = now;
+    wrong.checksum ^= 1;
+    assert_ok(current_write(c.env, DIRECTORY, &wrong, &maybe));
+    expect_damage(&c);
+    wrong = now;
+    wrong.length -= 8;
+    assert_ok(current_write(c.env, DIRECTORY, &wrong, &maybe));
+    expect_damage(&c);
+    assert_ok(current_write(c.env, DIRECTORY, &now, &maybe));
+    expect_state(&c, c.states[EDITS]);
+    scene_deinit(&c);
+}
+
 static void test_future_current(void **state)
 {
     (void)state;
@@ -422,6 +465,8 @@ int main(void)
         cmocka_unit_test(test_flips),
         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_current),
+        cmocka_unit_test(test_current_of_another_manifest),
+        cmocka_unit_test(test_log_beyond_the_manifest),
         cmocka_unit_test(test_future_current),
         cmocka_unit_test(test_missing_files),
         cmocka_unit_test(test_probe),

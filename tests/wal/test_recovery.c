@@ -6,6 +6,8 @@
  */
 #include "wal/wal_support.h"
 
+#include <errno.h>
+
 enum { PLACES_MAX = 4096, FILES_MAX = 16 };
 
 /* A record of the intact log, header records included. */
@@ -575,6 +577,40 @@ static void test_foreign_records(void **state)
     free(image);
 }
 
+/* What the system cannot read is neither the end of the log nor damage. */
+static void test_unreadable(void **state)
+{
+    (void)state;
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    struct env *env = env_fault_new(disk);
+    struct log log;
+    uint64_t failures = 0;
+    bool hit = true;
+    CHECK_OK(env_make_dir(env, "/log"));
+    log_init(&log, env, "/log", WAL_ACCESS_WRITE);
+    log_open(&log);
+    append_n(&log, 300, 900);
+    wal_abandon(log.wal);
+    for (uint64_t skip = 0; hit; skip++) {
+        struct env_fault_rule rule = {.operations = ENV_FAULT_READ,
+                                      .skip = skip, .count = UINT64_MAX,
+                                      .error = EIO};
+        struct replayed replayed;
+        struct wal_recovered got;
+        env_fault_set(env, &rule);
+        adb_status status = log_recover(&log, NULL, false, unknown(),
+                                        &replayed, &got);
+        hit = env_fault_hits(env) > 0;
+        assert_int_equal(status, hit ? ADB_IO : ADB_OK);
+        if (status == ADB_OK)
+            wal_recovered_deinit(&got);
+        failures += hit;
+    }
+    assert_true(failures > 3);
+    env_fault_free(env);
+    env_memory_free(disk);
+}
+
 /* A newer format is refused, not taken for damage. */
 static void test_newer_version(void **state)
 {
@@ -609,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_survivors_become_durable),
         cmocka_unit_test(test_power_loss),
         cmocka_unit_test(test_foreign_records),
+        cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_newer_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -199,6 +199,8 @@ static void run_pins(struct fixture *f)
         wal_rotate(log->wal);
     }
     assert_int_equal(count_files(log), 4);
+    CHECK_OK(wal_release(log->wal, 2)); /* what is below */
+    assert_int_equal(count_files(log), 3);
     wal_pin(log->wal, 3);
     wal_pin(log->wal, 4);
     CHECK_OK(wal_release(log->wal, 5));
@@ -244,6 +246,31 @@ static void test_linked_segment_is_no_spare(void **state)
     struct wal_stats stats;
     wal_stats(f.log.wal, &stats);
     assert_int_equal(stats.segments_recycled, 0);
+    wal_abandon(f.log.wal);
+    fixture_deinit(&f);
+}
+
+/* Nor is a spare that somebody linked to since it was kept. */
+static void test_linked_spare_is_not_used(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, &variants[0]);
+    struct wal_position at;
+    struct wal_stats stats;
+    char other[160];
+    log_open(&f.log);
+    CHECK_OK(log_append(&f.log, 100, 1, &at));
+    CHECK_OK(wal_release(f.log.wal, wal_rotate(f.log.wal)));
+    assert_int_equal(count_files(&f.log), 1);
+    char *path = wal_segment_path(f.log.directory, 1);
+    snprintf(other, sizeof(other), "%s/copy", f.log.directory);
+    assert_int_equal(link(path, other), 0);
+    mem_free(path);
+    CHECK_OK(log_append(&f.log, 100, 1, &at));
+    wal_stats(f.log.wal, &stats);
+    assert_int_equal(stats.segments_recycled, 0);
+    assert_int_equal(count_files(&f.log), 2);
     wal_abandon(f.log.wal);
     fixture_deinit(&f);
 }
@@ -317,6 +344,45 @@ static void test_failed_sync(void **state)
 {
     (void)state;
     on_all(run_failed_sync);
+}
+
+/* A record that is appended while a sync runs. */
+struct late {
+    struct log *log;
+    struct wal_position at;
+};
+
+static void append_once(void *context, struct env *env, const char *operation,
+                        const char *path)
+{
+    struct late *late = context;
+    (void)env;
+    if (!late->at.segment && strcmp(operation, "sync") == 0 &&
+        strstr(path, ".log"))
+        CHECK_OK(log_append(late->log, 100, 1, &late->at));
+}
+
+/* Such a record is not what that sync was for: it has one of its own. */
+static void test_appended_during_a_sync(void **state)
+{
+    (void)state;
+    for (size_t v = 2; v < 4; v++) {
+        struct fixture f;
+        struct wal_position at;
+        fixture_init(&f, &variants[v]);
+        struct late late = {.log = &f.log};
+        log_open(&f.log);
+        CHECK_OK(log_append(&f.log, 100, 1, &at));
+        env_memory_set_observer(f.base, append_once, &late);
+        CHECK_OK(wal_sync(f.log.wal, at));
+        env_memory_set_observer(f.base, NULL, NULL);
+        assert_true(late.at.offset > at.offset);
+        uint64_t before = env_fault_calls(f.env, ENV_FAULT_SYNC);
+        CHECK_OK(wal_sync(f.log.wal, late.at));
+        assert_int_equal(env_fault_calls(f.env, ENV_FAULT_SYNC), before + 1);
+        wal_abandon(f.log.wal);
+        fixture_deinit(&f);
+    }
 }
 
 static void run_no_space(struct fixture *f)
@@ -413,6 +479,39 @@ static void test_any_fault(void **state)
             }
             assert_false(hit);
         }
+}
+
+/* A write that fails behind all of a record but its padding has written a whole
+   record. It did not happen, so it must not surface: not even when the power
+   goes and the system had written those bytes out. */
+static void test_failed_write_never_surfaces(void **state)
+{
+    (void)state;
+    for (size_t size = 5000; size < 5016; size++) {
+        struct fixture f;
+        struct wal_position at;
+        struct random random;
+        struct env_fault_rule rule = {.operations = ENV_FAULT_WRITE,
+                                      .count = 1, .error = EIO,
+                                      .partial = UINT64_MAX};
+        fixture_init(&f, &variants[3]);
+        CHECK_OK(env_sync_dir(f.base, "/"));
+        log_open(&f.log);
+        CHECK_OK(log_append(&f.log, 3000, 1, &at));
+        CHECK_OK(wal_sync(f.log.wal, at));
+        env_fault_set(f.env, &rule);
+        assert_int_equal(log_append(&f.log, size, 1, &at), ADB_IO);
+        random_seed(&random, size);
+        for (int i = 0; i < 24; i++) {
+            struct log after = f.log;
+            after.env = env_memory_crash(f.base, &random, ~UINT64_C(0));
+            check_recovers(&after, NULL, false);
+            env_memory_free(after.env);
+        }
+        wal_abandon(f.log.wal);
+        check_recovers(&f.log, NULL, false);
+        fixture_deinit(&f);
+    }
 }
 
 /* Where blocks or maps are refused the segment is written. */
@@ -520,10 +619,13 @@ int main(void)
         cmocka_unit_test(test_recycle),
         cmocka_unit_test(test_pins),
         cmocka_unit_test(test_linked_segment_is_no_spare),
+        cmocka_unit_test(test_linked_spare_is_not_used),
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_failed_sync),
+        cmocka_unit_test(test_appended_during_a_sync),
         cmocka_unit_test(test_no_space),
         cmocka_unit_test(test_any_fault),
+        cmocka_unit_test(test_failed_write_never_surfaces),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_group_commit),
     };

@@ -1,0 +1,118 @@
+/*
+ * Writers and waiters with a deadline: a queue that does not move ends in
+ * ADB_TIMEOUT that says what was waited for, changes nothing, and is over when
+ * flushes go on; values larger than a memtable pass one at a time.
+ */
+#include "db_test.h"
+
+#include "env/env_memory.h"
+
+static const char options[] =
+    "memtable_size=64K max_memtables=2 memory_budget=8M "
+    "durability=process wal_segment_min=64K idle_compaction=false";
+
+static adb_status put_within(adb *db, const char *key, size_t size,
+                             uint64_t ms)
+{
+    char *value = malloc(size);
+    memset(value, key[0], size);
+    struct db_write w = {.kind = KV_PUT,
+                         .key = slice_of_string(key),
+                         .value = slice_of(value, size),
+                         .durability = db_durability(db),
+                         .deadline_ns = clock_now_ns() + ms * 1000000};
+    adb_status status = db_write(db, &w);
+    free(value);
+    return status;
+}
+
+static void expect_size(adb *db, const char *key, size_t size)
+{
+    uint8_t small[4];
+    size_t found = 0;
+    struct db_read r = {.buffer = small, .buffer_size = 4,
+                        .value_size = &found};
+    assert_int_equal(db_get(db, slice_of_string(key), &r),
+                     size > 4 ? ADB_TOO_LARGE : ADB_OK);
+    assert_int_equal(found, size);
+}
+
+/* Until one is refused; how many were taken. */
+static unsigned put_until_refused(adb *db, adb_status *status)
+{
+    char key[16];
+    for (unsigned i = 0;; i++) {
+        snprintf(key, sizeof key, "k%05u", i);
+        *status = put_within(db, key, 900, 40);
+        if (*status != ADB_OK)
+            return i;
+        assert_true(i < 100000);
+    }
+}
+
+static void test_full_queue(void **state)
+{
+    (void)state;
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    adb *db = db_test_open(disk, "/db", options);
+    adb_status status;
+    db_test_hold_flush(db, true);
+    unsigned taken = put_until_refused(db, &status);
+    assert_int_equal(status, ADB_TIMEOUT);
+    assert_non_null(strstr(status_message(), "the write's deadline passed"));
+    assert_non_null(strstr(status_message(), "memtables wait"));
+    assert_true(taken > 60);
+    assert_int_equal(db_wait_idle(db, 20), ADB_TIMEOUT);
+    assert_non_null(strstr(status_message(), "background work goes on"));
+    assert_true(db_test_stat(db, "waits") > 0);
+    assert_true(db_test_stat(db, "wait_max_ns") > 0);
+    db_test_hold_flush(db, false);
+    assert_ok(put_within(db, "k99999", 900, 60000));
+    assert_ok(db_wait_idle(db, 0));
+    assert_ok(db_wait_idle(db, 60000));
+    for (unsigned i = 0; i < taken; i += 7) {
+        char key[16];
+        snprintf(key, sizeof key, "k%05u", i);
+        expect_size(db, key, 900);
+    }
+    assert_ok(db_close(db));
+    env_memory_free(disk);
+}
+
+/* One that is larger than a memtable waits for all others, and they for it. */
+static void test_large_values(void **state)
+{
+    (void)state;
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    adb *db = db_test_open(disk, "/db", options);
+    db_test_hold_flush(db, true);
+    assert_ok(put_within(db, "a", 300000, 60000));
+    assert_ok(put_within(db, "b", 100, 60000)); /* beside it, there is room */
+    assert_int_equal(put_within(db, "c", 300000, 30), ADB_TIMEOUT);
+    assert_int_equal(put_within(db, "d", 300000, 30), ADB_TIMEOUT);
+    expect_size(db, "a", 300000);
+    db_test_hold_flush(db, false);
+    assert_ok(put_within(db, "c", 300000, 60000));
+    assert_ok(put_within(db, "d", 400000, 60000));
+    assert_ok(put_within(db, "e", 3, 60000));
+    for (int i = 0; i < 2; i++) {
+        expect_size(db, "a", 300000);
+        expect_size(db, "b", 100);
+        expect_size(db, "c", 300000);
+        expect_size(db, "d", 400000);
+        expect_size(db, "e", 3);
+        assert_ok(db_flush(db));
+    }
+    assert_int_equal(db_test_stat(db, "oversize"), 0);
+    assert_ok(db_close(db));
+    env_memory_free(disk);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full_queue),
+        cmocka_unit_test(test_large_values),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

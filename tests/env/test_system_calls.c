@@ -1,0 +1,180 @@
+/*
+ * What the real env asks the system for, and how it goes on when the system
+ * does a part of it or is interrupted. This program's own pread, pwrite,
+ * fdatasync and fsync stand in front of the C library's.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "base/alloc.h"
+#include "env/env_posix.h"
+#include "support.h"
+
+#define adb_status_name_of(status) status_name(status)
+#define adb_message_of()           status_message()
+
+/* How the next calls go. */
+static struct {
+    bool staged;         /* by a test; else calls just pass */
+    unsigned interrupts; /* so many fail with EINTR first */
+    int error;           /* then they fail with this; 0: they work */
+    size_t piece;        /* and move at most so many bytes; 0: all */
+    unsigned calls;
+    bool directory; /* the last sync was one of a directory */
+} stage;
+
+ssize_t pread(int fd, void *data, size_t size, off_t offset);
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset);
+int fdatasync(int fd);
+int fsync(int fd);
+
+/* False: the call fails as staged. */
+static bool goes_on(void)
+{
+    if (!stage.staged)
+        return true;
+    stage.calls++;
+    errno = stage.error;
+    if (stage.interrupts) {
+        stage.interrupts--;
+        errno = EINTR;
+        return false;
+    }
+    return stage.error == 0;
+}
+
+static size_t part_of(size_t size)
+{
+    return stage.staged && stage.piece && stage.piece < size ? stage.piece
+                                                             : size;
+}
+
+ssize_t pread(int fd, void *data, size_t size, off_t offset)
+{
+    return goes_on() ? syscall(SYS_pread64, fd, data, part_of(size), offset)
+                     : -1;
+}
+
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
+{
+    return goes_on() ? syscall(SYS_pwrite64, fd, data, part_of(size), offset)
+                     : -1;
+}
+
+static int note_sync(int fd, long number)
+{
+    struct stat st;
+    stage.directory = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    return goes_on() ? (int)syscall(number, fd) : -1;
+}
+
+int fdatasync(int fd)
+{
+    return note_sync(fd, SYS_fdatasync);
+}
+
+int fsync(int fd)
+{
+    return note_sync(fd, SYS_fsync);
+}
+
+static void begin(unsigned interrupts, int error, size_t piece)
+{
+    memset(&stage, 0, sizeof stage);
+    stage.staged = true;
+    stage.interrupts = interrupts;
+    stage.error = error;
+    stage.piece = piece;
+}
+
+/* How many calls there were. */
+static unsigned end(void)
+{
+    stage.staged = false;
+    return stage.calls;
+}
+
+static struct env_file *new_file(const char *directory)
+{
+    struct env_file *f = NULL;
+    char *path = env_join(directory, "file");
+    assert_ok(env_open(env_posix(), path,
+                       ENV_WRITE | ENV_CREATE | ENV_TRUNCATE, &f));
+    mem_free(path);
+    return f;
+}
+
+/* One call to the system for each sync, again only after an interruption. */
+static void test_sync(void **state)
+{
+    char *directory = scratch_new();
+    struct env_file *f = new_file(directory);
+    (void)state;
+    begin(0, 0, 0);
+    assert_ok(env_file_sync(f));
+    assert_int_equal(end(), 1);
+    assert_false(stage.directory);
+    begin(2, 0, 0);
+    assert_ok(env_file_sync(f));
+    assert_int_equal(end(), 3);
+    begin(0, EIO, 0);
+    assert_int_equal(env_file_sync(f), ADB_IO);
+    assert_int_equal(end(), 1);
+    assert_ok(env_file_close(f));
+    scratch_remove(directory);
+}
+
+static void test_sync_of_a_directory(void **state)
+{
+    char *directory = scratch_new();
+    (void)state;
+    begin(0, 0, 0);
+    assert_ok(env_sync_dir(env_posix(), directory));
+    assert_int_equal(end(), 1);
+    assert_true(stage.directory);
+    begin(2, 0, 0);
+    assert_ok(env_sync_dir(env_posix(), directory));
+    assert_int_equal(end(), 3);
+    begin(0, EIO, 0);
+    assert_int_equal(env_sync_dir(env_posix(), directory), ADB_IO);
+    assert_int_equal(end(), 1);
+    scratch_remove(directory);
+}
+
+/* Bytes arrive whole, in whatever pieces the system moves them. */
+static void test_pieces(void **state)
+{
+    static const char text[] = "twenty-six bytes and a zero";
+    char found[sizeof text];
+    size_t got;
+    char *directory = scratch_new();
+    struct env_file *f = new_file(directory);
+    (void)state;
+    begin(1, 0, 5);
+    assert_ok(env_file_write(f, 3, text, sizeof text));
+    assert_int_equal(end(), 1 + (sizeof text + 4) / 5);
+    begin(1, 0, 4);
+    assert_ok(env_file_read(f, 3, found, sizeof found, &got));
+    assert_int_equal(end(), 1 + (sizeof text + 3) / 4);
+    assert_int_equal(got, sizeof text);
+    assert_memory_equal(found, text, sizeof text);
+    begin(0, ENOSPC, 0);
+    assert_int_equal(env_file_write(f, 0, text, 4), ADB_NO_SPACE);
+    begin(0, EIO, 0);
+    assert_int_equal(env_file_read(f, 0, found, 4, &got), ADB_IO);
+    end();
+    assert_ok(env_file_close(f));
+    scratch_remove(directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sync),
+        cmocka_unit_test(test_sync_of_a_directory),
+        cmocka_unit_test(test_pieces),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
