@@ -36,7 +36,8 @@ enum option_group {
     OPTIONS_WRITE = 1 << 8,  /* --durability */
     OPTIONS_FILE = 1 << 9,   /* --format --delimiter */
     OPTIONS_LOAD = 1 << 10,  /* --header and the columns */
-    OPTIONS_BENCH = 1 << 11
+    OPTIONS_BENCH = 1 << 11,
+    OPTIONS_REPAIR = 1 << 12 /* --dry-run --skip-unreadable */
 };
 
 /* The command line, taken apart. Strings are borrowed from argv. */
@@ -52,6 +53,7 @@ struct cli {
     bool help, version;
     bool json, hex, reverse, keys_only, header,
          use_existing, no_latency;
+    bool dry_run, skip_unreadable; /* of repair */
     bool durability_chosen; /* by --durability or -o */
     const char *from, *to, *prefix;
     uint64_t limit;
@@ -157,6 +159,7 @@ int run_stats(struct cli *c);  /* tree.c */
 int run_levels(struct cli *c);
 int run_verify(struct cli *c); /* maintain.c */
 int run_compact(struct cli *c);
+int run_repair(struct cli *c);       /* repair.c */
 int run_bench(struct cli *c);
 int run_shell(struct cli *c);
 

@@ -84,6 +84,9 @@ static const struct option_spec specs[] = {
          "work in PATH itself, and leave it"),
     FLAG("no-latency", 0, OPTIONS_BENCH, no_latency,
          "do not look at the clock at each operation"),
+    FLAG("dry-run", 0, OPTIONS_REPAIR, dry_run, "look and list, no more"),
+    FLAG("skip-unreadable", 0, OPTIONS_REPAIR, skip_unreadable,
+         "take what cannot be read for damaged"),
     FLAG("help", 'h', OPTIONS_ANY, help, "this text"),
     FLAG("version", 'V', OPTIONS_ANY, version, "the version"),
 };

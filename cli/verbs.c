@@ -67,6 +67,12 @@ static const struct verb verbs[] = {
      "A line for each damaged piece, and exit code 3 when there is any.\n"
      "example: albertdb verify --db ./data\n",
      0, 0, OPTIONS_JSON, false, true, run_verify},
+    {"repair", "", "make a damaged database whole; list what is lost",
+     "Works where it does not open any more. --dry-run only looks and lists;\n"
+     "--skip-unreadable takes what the system cannot read for damaged. Files\n"
+     "that are replaced go to PATH/lost. Exit code 3 when there was damage.\n"
+     "example: albertdb repair --db ./data --dry-run\n",
+     0, 0, OPTIONS_JSON | OPTIONS_REPAIR, false, false, run_repair},
     {"compact", "", "merge tables into one sorted run",
      "All of them, or those with keys from --from up to and with --to.\n"
      "example: albertdb compact --db ./data\n",

@@ -333,7 +333,8 @@ ADB_EXPORT ADB_MUST_CHECK adb_status adb_verify(adb *db, adb_report_fn report,
 /* A piece of damage. All of it is lent for the call that is told of it. */
 typedef struct adb_damage {
     size_t struct_size;
-    adb_status status;  /* ADB_CORRUPTION; else why it could not be read */
+    adb_status status;  /* ADB_CORRUPTION; else why it could not be read;
+                           ADB_OK: a remark of adb_repair, no damage */
     const char *file;   /* its path */
     uint64_t offset;    /* of the damaged piece in the file */
     uint64_t size;      /* bytes of the piece; 0: not known */
@@ -347,6 +348,57 @@ typedef void (*adb_damage_fn)(void *context, const adb_damage *damage);
 ADB_EXPORT ADB_MUST_CHECK adb_status
 adb_verify_damage(adb *db, adb_damage_fn report, adb_progress_fn progress,
                   void *context);
+
+/* Repairs a closed database that has damage, or does not open at all, so that
+   it opens and adb_verify finds nothing.
+
+   Everything that can be read is kept. Where CURRENT and the manifest are
+   whole, damaged tables are written anew without what is damaged, and so is a
+   damaged log; where they are not, all tables and logs that may belong to the
+   database are merged, of each key the newest version stays. report is told of
+   each loss: file, offset, keys. Keys in such a range may show older values or,
+   once deleted, be back: the newest version, or the deletion, may have been
+   what was lost. Where a report names no keys that goes for any key. Nothing
+   else changes.
+
+   Nothing is destroyed: files that are replaced are moved to a directory in
+   `lost` inside of the database. Until all new files are written and durable
+   nothing changes at all, so space for them is needed; then all are swapped. An
+   interrupted repair is run again; meanwhile the database may refuse to open.
+
+   ADB_OK: the database is whole now, or was. ADB_BUSY: it is open.
+   ADB_NOT_A_DATABASE: there is none. ADB_UNSUPPORTED: a newer version wrote it.
+   Otherwise nothing changed, or the swap goes on with the next repair. */
+typedef struct adb_repair_options {
+    size_t struct_size;
+    int dry_run;         /* 1: only look, and report what would be lost */
+    int skip_unreadable; /* 1: what the system cannot read (ADB_IO) counts as
+                            damaged; 0: it ends the repair with that status */
+    adb_damage_fn report;
+    adb_progress_fn progress;
+    void *context;
+} adb_repair_options;
+#define ADB_REPAIR_OPTIONS_INIT {sizeof(adb_repair_options), 0, 0, 0, 0, 0}
+
+typedef struct adb_repair_summary {
+    size_t struct_size;
+    int changed;        /* 0: all was whole, and is as it was */
+    int rebuilt;        /* CURRENT or the manifest was damaged: all is merged */
+    int stale_possible; /* older values may show, deleted keys may be back */
+    uint64_t tables, tables_damaged; /* looked at; damaged or missing */
+    uint64_t versions_lost; /* of keys in tables, as far as it is known */
+    uint64_t log_records;   /* that were kept, of a log that was rewritten */
+    uint64_t log_holes, log_operations_lost; /* at most so many writes */
+} adb_repair_summary;
+#define ADB_REPAIR_SUMMARY_INIT                                                \
+    {sizeof(adb_repair_summary), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/* options: those the database is opened with (how new tables are written).
+   All three may be NULL. */
+ADB_EXPORT ADB_MUST_CHECK adb_status adb_repair(const char *path,
+                                                const adb_options *options,
+                                                const adb_repair_options *how,
+                                                adb_repair_summary *summary);
 
 #ifdef __cplusplus
 }

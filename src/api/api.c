@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "db/db.h"
 #include "env/env.h"
+#include "repair/repair.h"
 
 struct adb_batch {
     struct kv_batch batch;
@@ -520,4 +521,36 @@ adb_status adb_verify_damage(adb *db, adb_damage_fn report,
 {
     CHECK_DB(db);
     return db_verify(db, report, progress, context);
+}
+
+/* Outputs go to programs that may have been built with an older header. */
+static void give_summary(const adb_repair_summary *from,
+                         adb_repair_summary *out)
+{
+    size_t size = MIN_OF(out->struct_size, sizeof *from);
+    adb_repair_summary copy = *from;
+    copy.struct_size = out->struct_size;
+    memcpy(out, &copy, size);
+}
+
+adb_status adb_repair(const char *path, const adb_options *options,
+                      const adb_repair_options *how,
+                      adb_repair_summary *summary)
+{
+    CHECK(path && path[0], "no path given");
+    adb_repair_options o = ADB_REPAIR_OPTIONS_INIT;
+    adb_repair_summary s = ADB_REPAIR_SUMMARY_INIT;
+    if (how)
+        memcpy(&o, how, MIN_OF(how->struct_size, sizeof o));
+    struct repair_request request = {.path = path,
+                                     .options = options,
+                                     .dry_run = o.dry_run != 0,
+                                     .skip_unreadable = o.skip_unreadable != 0,
+                                     .report = o.report,
+                                     .progress = o.progress,
+                                     .context = o.context};
+    adb_status status = repair_database(&request, &s);
+    if (summary)
+        give_summary(&s, summary);
+    return status;
 }

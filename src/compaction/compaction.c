@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "compaction/input_iter.h"
+#include "compaction/lineage.h"
 #include "iter/merge.h"
 #include "sst/run_builder.h"
 
@@ -48,43 +49,6 @@ static void sum_inputs(const struct compaction_job *job,
             sums->raw += info->key_bytes + info->value_bytes;
         }
     }
-}
-
-static void widen(struct table_lineage *l, const struct table_info *info)
-{
-    if (!l->settled || slice_compare(info->smallest, l->from) < 0)
-        l->from = info->smallest;
-    if (!l->settled || slice_compare(info->largest, l->to) > 0)
-        l->to = info->largest;
-    l->settled = true;
-}
-
-/* What the output comes from: all that its inputs are part of the database for
-   is in tables. Keys are borrowed from the inputs. */
-static adb_status gather_lineage(const struct compaction_job *job,
-                                 struct table_lineage *out)
-{
-    struct table_lineage l = {0};
-    bool known = true;
-    for (size_t s = 0; s < job->plan->source_count; s++) {
-        const struct picker_source *source = &job->plan->sources[s];
-        const struct version_run *run = source_run(job, source);
-        for (size_t i = 0; i < source->count; i++) {
-            struct version_table *t = run->tables[source->first + i];
-            struct sst_reader *reader;
-            adb_status status = version_table_reader(t, &reader);
-            if (status != ADB_OK)
-                return status;
-            const struct table_lineage *from = sst_reader_lineage(reader);
-            known &= from->newest != 0;
-            l.through = MAX_OF(l.through, MAX_OF(from->through, from->newest));
-            l.newest = MAX_OF(l.newest, from->newest);
-            widen(&l, &t->info);
-        }
-    }
-    l.settled &= known && job->plan->output_bottom;
-    *out = l;
-    return ADB_OK;
 }
 
 /* ---- the edit: all of a job, or nothing ---- */
@@ -317,17 +281,22 @@ static adb_status merge_tables(const struct compaction_job *job,
     build.table.env = job->env;
     build.table.directory = job->directory;
     sum_inputs(job, &context.inputs);
-    adb_status status = gather_lineage(job, &build.lineage);
+    struct run_tables run = {0};
+    struct compaction_lineage lineage;
+    adb_status status = lineage_gather(job, &lineage);
+    build.lineage = lineage.told;
+    build.others = lineage.others;
+    build.other_count = lineage.other_count;
     if (status == ADB_OK)
         status = open_source(job, &build.source);
-    if (status != ADB_OK)
-        return status;
-    struct key_origin origin;
-    input_origin(job, &origin);
-    kv_iter_set_origin(build.source, &origin);
-    struct run_tables run = {0};
-    status = run_build(&build, &run);
-    kv_iter_close(build.source);
+    if (status == ADB_OK) {
+        struct key_origin origin;
+        input_origin(job, &origin);
+        kv_iter_set_origin(build.source, &origin);
+        status = run_build(&build, &run);
+        kv_iter_close(build.source);
+    }
+    lineage_deinit(&lineage);
     if (status != ADB_OK)
         return status;
     struct compaction_result done;

@@ -17,7 +17,12 @@ struct compaction_job {
     const struct picker_plan *plan;
     const uint64_t *snapshots;       /* ascending */
     size_t snapshot_count;
-    uint64_t (*new_file)(void *context);
+    /* For lineage, as of the moment of the plan: the number that the next file
+       got, and the tables that other jobs were making. */
+    uint64_t next_file; /* 0: no lineage is told */
+    const uint64_t *making; /* borrowed; none of them in the version */
+    size_t making_count;
+    uint64_t (*new_file)(void *context); /* 0: there is no memory */
     int (*cancelled)(void *context); /* asked about every 64 KiB */
     /* Told input bytes done; also the place to sleep for a rate limit. May be
        NULL, as cancelled may. */

@@ -445,6 +445,38 @@ static void find_slice(const struct shape *s, const struct slice_goal *goal,
     }
 }
 
+/* One tombstone, left of a merge of which nothing else was (sst/run_builder.h):
+   free to go into a neighbouring merge. */
+static bool is_remnant(const struct picker_table *t)
+{
+    return t->entries == 1 && t->tombstones == 1 && !table_blocked(t);
+}
+
+/* So remnants do not gather at the bottom. */
+static void take_remnants(const struct shape *s, struct merge_group g,
+                          struct slice *c)
+{
+    const struct picker_run *run = &s->input->runs[g.oldest];
+    struct window *at = &c->windows[group_count(g) - 1];
+
+    if (g.oldest + 1 != s->all_runs)
+        return;
+    while (at->first > 0 && is_remnant(&run->tables[at->first - 1])) {
+        at->first--;
+        at->count++;
+        c->low = run->tables[at->first].smallest;
+        c->tables++;
+        c->tombstones++;
+    }
+    while (at->first + at->count < run->count &&
+           is_remnant(&run->tables[at->first + at->count])) {
+        c->high = run->tables[at->first + at->count].largest;
+        at->count++;
+        c->tables++;
+        c->tombstones++;
+    }
+}
+
 adb_status plan_slice(const struct shape *s, const struct slice_goal *goal,
                       struct picker_plan *plan)
 {
@@ -465,6 +497,8 @@ adb_status plan_slice(const struct shape *s, const struct slice_goal *goal,
     plan->blocked = !c.taken && c.blocked;
     if (!c.taken)
         goto out;
+    if (!c.movable)
+        take_remnants(s, g, &c);
     plan->output_level = s->input->runs[g.oldest].level;
     status = plan_tables(s, g, c.windows, c.low, c.high, plan);
     if (status != ADB_OK)

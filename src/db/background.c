@@ -99,12 +99,6 @@ void db_update_pressure_locked(adb *db)
 
 /* ---- flush ------------------------------------------------------------- */
 
-uint64_t db_new_file(void *context)
-{
-    adb *db = context;
-    return version_set_new_file(db->versions);
-}
-
 /* The edit of a flush also ends the life of the log segments that only the
    flushed memtable needed. */
 static adb_status retire_segments(adb *db, struct version_edit *edit,
@@ -128,10 +122,12 @@ static void forget_segments_locked(adb *db, uint64_t below)
     db->segment_count = kept;
 }
 
-static adb_status build_flush(adb *db, const struct db_memtable *m,
-                              uint64_t below, struct version_edit *edit,
+static adb_status build_flush(struct db_job *under_way,
+                              const struct db_memtable *m, uint64_t below,
+                              struct version_edit *edit,
                               struct flush_result *result)
 {
+    adb *db = under_way->db;
     uint64_t *snapshots = NULL;
     struct flush_job job = {
         .env = db->env,
@@ -140,8 +136,8 @@ static adb_status build_flush(adb *db, const struct db_memtable *m,
         .memtables = &(struct memtable *){m->table},
         .memtable_count = 1,
         .place = {.level = 0, .run = version_set_new_run(db->versions)},
-        .new_file = db_new_file,
-        .context = db,
+        .new_file = db_job_new_file,
+        .context = under_way,
     };
     db_fill_table_options(db, &job.table);
     adb_status status = db_snapshots(db, &snapshots, &job.snapshot_count);
@@ -166,23 +162,22 @@ static adb_status flush_one_unlocking(adb *db)
     uint64_t below = db->frozen_count > 1 ? db->frozen[1].first_segment
                                           : db->active.first_segment;
     struct version_edit edit = {0};
-    struct version_edit *edits[1] = {&edit};
     struct flush_result result = {0};
+    struct db_job job;
     uint64_t bytes = memtable_used(m.table), began = clock_now_ns();
     db->flushing = true;
+    db_job_begin_locked(db, &job);
     mutex_unlock(&db->lock);
 
-    adb_status status = build_flush(db, &m, below, &edit, &result);
-    if (status == ADB_OK) {
-        status = version_set_apply(db->versions, edits, 1);
-        if (status != ADB_OK)
-            db_discard_tables(db, &edit, status);
-    }
+    adb_status status = build_flush(&job, &m, below, &edit, &result);
+    if (status == ADB_OK)
+        status = db_job_apply(&job, &edit);
     uint64_t flushed_through = edit.last_seq;
     version_edit_deinit(&edit);
     uint64_t took = clock_now_ns() - began;
 
     mutex_lock(&db->lock);
+    db_job_end_locked(&job, status);
     db->flushing = false;
     db->flush_rounds++;
     if (status != ADB_OK)

@@ -88,37 +88,69 @@ static void mark_busy(struct version *v, const struct picker_plan *plan,
 
 static int cancelled(void *context)
 {
-    adb *db = context;
-    return atomic_load_explicit(&db->cancel_compaction, memory_order_relaxed);
+    const struct db_job *job = context;
+    return atomic_load_explicit(&job->db->cancel_compaction,
+                                memory_order_relaxed);
 }
 
-static adb_status run_job(adb *db, struct version *version,
-                          const struct picker_plan *plan,
-                          struct compaction_result *result)
+/* A merge under way. */
+struct merge {
+    struct db_job job;
+    struct version *version; /* borrowed */
+    const struct picker_plan *plan;
+    /* at the moment of the plan: see struct compaction_job */
+    uint64_t next_file;
+    uint64_t *making; /* owned */
+    size_t making_count;
+    bool outcome_unknown;
+};
+
+/* Under lock since the plan was made. */
+static adb_status begin_merge_locked(adb *db, struct version *version,
+                                     const struct picker_plan *plan,
+                                     struct merge *m)
 {
+    *m = (struct merge){.version = version,
+                        .plan = plan,
+                        .next_file = version_set_next_file(db->versions),
+                        .outcome_unknown = db->outcome_unknown};
+    adb_status status =
+        db_tables_being_made_locked(db, &m->making, &m->making_count);
+    if (status == ADB_OK)
+        db_job_begin_locked(db, &m->job);
+    return status;
+}
+
+static adb_status run_job(struct merge *m, struct compaction_result *result)
+{
+    adb *db = m->job.db;
     uint64_t *snapshots = NULL;
     struct version_edit edit = {0};
-    struct version_edit *edits[1] = {&edit};
     struct compaction_job job = {
         .env = db->env,
         .directory = db->path,
-        .version = version,
-        .plan = plan,
-        .new_file = db_new_file,
+        .version = m->version,
+        .plan = m->plan,
+        .next_file = m->next_file,
+        .making = m->making,
+        .making_count = m->making_count,
+        .new_file = db_job_new_file,
         .cancelled = cancelled,
-        .context = db,
+        .context = &m->job,
     };
     db_fill_table_options(db, &job.table);
-    adb_status status = db_snapshots(db, &snapshots, &job.snapshot_count);
+    /* What is neither in the version nor being made does not count: let that be
+       true before it is said. */
+    adb_status status =
+        m->outcome_unknown ? db_settle_outcome(db) : ADB_OK;
+    if (status == ADB_OK)
+        status = db_snapshots(db, &snapshots, &job.snapshot_count);
     if (status != ADB_OK)
         return status;
     job.snapshots = snapshots;
     status = compaction_run(&job, &edit, result);
-    if (status == ADB_OK) {
-        status = version_set_apply(db->versions, edits, 1);
-        if (status != ADB_OK)
-            db_discard_tables(db, &edit, status);
-    }
+    if (status == ADB_OK)
+        status = db_job_apply(&m->job, &edit);
     mem_free(snapshots);
     version_edit_deinit(&edit);
     return status;
@@ -150,18 +182,27 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
                                       const struct picker_plan *plan)
 {
     struct compaction_result result = {0};
+    struct merge m;
     uint64_t began = clock_now_ns();
+    adb_status status = begin_merge_locked(db, in->version, plan, &m);
+    if (status != ADB_OK) {
+        mark_busy(in->version, plan, false);
+        return status;
+    }
     db->running_compactions++;
     mutex_unlock(&db->lock);
     db_log(db, 2, "compaction: %s, %llu bytes into level %u",
            plan->reason ? plan->reason : "", 
            (unsigned long long)plan->input_bytes, plan->output_level);
-    adb_status status = run_job(db, in->version, plan, &result);
+    status = run_job(&m, &result);
+    adb_status outcome = status;
     uint64_t took = clock_now_ns() - began;
     bool damaged = status == ADB_CORRUPTION;
     if (damaged)
         status = db_quarantine_inputs(db, in->version, plan);
+    mem_free(m.making);
     mutex_lock(&db->lock);
+    db_job_end_locked(&m.job, outcome);
     db->running_compactions--;
     mark_busy(in->version, plan, false);
     if (status != ADB_OK)

@@ -69,6 +69,16 @@ struct db_read_counters {
 /* What a sorted run more costs, about, once its blocks are cached. */
 enum { DB_GET_RUN_NS = 100, DB_SEEK_RUN_NS = 300, DB_STEP_RUN_NS = 10 };
 
+/* A flush or merge under way, and the tables that it has begun: they may become
+   part of the database, which other merges must not deny (lineage). */
+struct db_job {
+    adb *db;
+    struct db_job *next; /* guarded by lock, like the rest */
+    uint64_t *tables;    /* owned; none once they are in the version */
+    size_t count, capacity;
+    const struct version_edit *edit; /* while it is applied */
+};
+
 struct adb {
     /* immutable after open */
     struct env *env;
@@ -120,6 +130,10 @@ struct adb {
     uint64_t flush_rounds; /* flushes that ended, well or not */
     bool hold_flush;       /* tests */
     unsigned running_compactions;
+    struct db_job *jobs; /* under way */
+    /* Of an edit with tables: a crash may bring it to light until a later one
+       is durable. */
+    bool outcome_unknown;
     bool closing;
     bool abandoned;            /* tests: as if the process had died */
     unsigned compaction_holds; /* manual compactions: automatic ones wait */
@@ -167,7 +181,7 @@ struct db_recovery {
     adb *db;
     struct version_edit edit; /* goes into the new manifest */
     bool flushed;             /* some of the log went into tables already */
-    uint64_t last_seq;
+    uint64_t first_seq, last_seq; /* replayed */
 };
 /* Replays the log into the memtable (and tables) and says in r->edit what
    becomes of its segments. Before the threads start. */
@@ -221,7 +235,21 @@ void db_remove_obsolete(adb *db);
 /* Removes the files of an edit's tables after it could not be made durable. */
 void db_discard_tables(adb *db, const struct version_edit *edit,
                        adb_status why);
-uint64_t db_new_file(void *db);
+
+/* job.c: the table numbers of flushes and merges */
+void db_job_begin_locked(adb *db, struct db_job *job);
+/* status: what became of its edit, or of the job before there was one. */
+void db_job_end_locked(struct db_job *job, adb_status status);
+uint64_t db_job_new_file(void *job); /* takes lock; 0: no memory */
+/* Makes the edit durable, or removes its tables' files. No lock held. */
+adb_status db_job_apply(struct db_job *job,
+                        struct version_edit *edit) ADB_MUST_CHECK;
+void db_job_installed_locked(adb *db, const struct version *v);
+/* Of all jobs, ascending, fresh memory (mem_free). */
+adb_status db_tables_being_made_locked(adb *db, uint64_t **numbers,
+                                       size_t *count) ADB_MUST_CHECK;
+/* Makes sure that no edit may surface any more that failed. No lock held. */
+adb_status db_settle_outcome(adb *db) ADB_MUST_CHECK;
 
 /* compact.c */
 /* Runs one due job; *did tells whether there was one. lock held on entry and

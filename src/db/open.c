@@ -191,6 +191,7 @@ static void version_installed(void *context, struct version *current)
     mutex_lock(&db->lock);
     struct version *old = db->version;
     db->version = version_ref(current);
+    db_job_installed_locked(db, current);
     if (atomic_load(&db->view) && db_view_install_locked(db) != ADB_OK)
         db_log(db, 1, "view not renewed: %s", status_message());
     mutex_unlock(&db->lock);

@@ -16,6 +16,12 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 
+static uint64_t new_file(void *context)
+{
+    adb *db = context;
+    return version_set_new_file(db->versions);
+}
+
 /* Writes the memtable to tables while the log is still being replayed. */
 static adb_status flush_recovered(struct db_recovery *r)
 {
@@ -28,7 +34,8 @@ static adb_status flush_recovered(struct db_recovery *r)
         .memtables = &db->active.table,
         .memtable_count = 1,
         .place = {.level = 0, .run = version_set_new_run(db->versions)},
-        .new_file = db_new_file,
+        .first_seq = r->first_seq,
+        .new_file = new_file,
         .context = db,
     };
     db_fill_table_options(db, &job.table);
@@ -73,6 +80,8 @@ static adb_status replay(void *context, uint64_t segment, uint64_t offset,
     (void)segment;
     (void)offset;
     adb_status status = ADB_OK;
+    if (!r->first_seq)
+        r->first_seq = seq;
     for (uint32_t i = 0; i < count && status == ADB_OK; i++) {
         struct memtable_write w = {.seq = seq + i, .in_place = true};
         status = kv_operation_decode(&p, end, &w.kind, &w.key, &w.value);

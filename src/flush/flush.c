@@ -44,11 +44,13 @@ static struct table_lineage lineage_of(const struct flush_job *job)
     for (size_t i = 0; i < job->memtable_count; i++) {
         struct memtable_stats stats;
         memtable_stats(job->memtables[i], &stats);
-        l.newest = MAX_OF(l.newest, stats.max_seq);
         if (stats.min_seq)
             l.through = MIN_OF(l.through, stats.min_seq - 1);
     }
-    l.through = l.newest ? l.through : 0;
+    if (job->first_seq)
+        l.through = MIN_OF(l.through, job->first_seq - 1);
+    if (l.through == KV_MAX_SEQ)
+        l.through = 0;
     return l;
 }
 

@@ -20,7 +20,10 @@ struct flush_job {
     const uint64_t *snapshots; /* ascending */
     size_t snapshot_count;
     struct table_place place;
-    uint64_t (*new_file)(void *context);
+    /* The least sequence of what becomes part of the database in one step with
+       these memtables; 0: theirs. */
+    uint64_t first_seq;
+    uint64_t (*new_file)(void *context); /* 0: there is no memory */
     /* Asked now and then; nonzero abandons the job with ADB_CLOSED. May be
        NULL. */
     int (*cancelled)(void *context);

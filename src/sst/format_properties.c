@@ -6,10 +6,14 @@
  *
  * Tags 1 to 3 are bytes (order of keys, smallest key, largest key), 4 is the
  * histogram of tombstones (varint width, then a varint per bucket), 5 and 6 are
- * keys (between which the table is settled), the others are numbers (one
- * varint). Lineage (5, 6, 39, 40) stands only where there is some. Unknown tags
- * are refused: a newer version wrote them and may mean something by them.
+ * keys (of the range that lineage speaks of), 7 is a list of file numbers (a
+ * varint each: the distance to the one before, the first to 0), the others are
+ * numbers (one varint). Lineage (5, 6, 7, 39, 40) stands only where there is
+ * some: 40 with 5 and 6, 7 only with 40. Unknown tags are refused: a newer
+ * version wrote them and may mean something by them.
  */
+#include <assert.h>
+
 #include "base/alloc.h"
 #include "sst/format.h"
 
@@ -21,8 +25,9 @@ enum {
     TAG_SMALLEST = 2,
     TAG_LARGEST = 3,
     TAG_HISTOGRAM = 4,
-    TAG_SETTLED_FROM = 5,
-    TAG_SETTLED_TO = 6
+    TAG_LINEAGE_FROM = 5,
+    TAG_LINEAGE_BEFORE = 6,
+    TAG_LINEAGE_EXCEPT = 7
 };
 
 #define NUMBER(tag, field)                                                     \
@@ -59,7 +64,7 @@ static const struct number {
     NUMBER(37, compression),
     NUMBER(38, compression_level), /* as the 32 bits of an int */
     NUMBER(39, lineage.through),
-    NUMBER(40, lineage.newest),
+    NUMBER(40, lineage.below),
 };
 enum {
     NUMBERS = sizeof numbers / sizeof numbers[0],
@@ -117,6 +122,27 @@ static adb_status append_histogram(struct buffer *out,
                         slice_of(bytes, (size_t)(end - bytes)));
 }
 
+static adb_status append_lineage(struct buffer *out,
+                                 const struct table_lineage *l)
+{
+    struct buffer list = {0};
+    uint64_t last = 0;
+    if (!l->below)
+        return ADB_OK;
+    adb_status status = append_field(out, TAG_LINEAGE_FROM, l->from);
+    if (status == ADB_OK)
+        status = append_field(out, TAG_LINEAGE_BEFORE, l->before);
+    for (size_t i = 0; i < l->except_count && status == ADB_OK; i++) {
+        assert(l->except[i] > last && l->except[i] < l->below);
+        status = buffer_append_varint(&list, l->except[i] - last);
+        last = l->except[i];
+    }
+    if (status == ADB_OK && list.size)
+        status = append_field(out, TAG_LINEAGE_EXCEPT, buffer_slice(&list));
+    buffer_deinit(&list);
+    return status;
+}
+
 adb_status sst_properties_encode(struct buffer *out,
                                  const struct sst_properties *p)
 {
@@ -128,10 +154,8 @@ adb_status sst_properties_encode(struct buffer *out,
         status = append_field(out, TAG_LARGEST, p->info.largest);
     if (status == ADB_OK)
         status = append_histogram(out, p);
-    if (status == ADB_OK && p->lineage.settled)
-        status = append_field(out, TAG_SETTLED_FROM, p->lineage.from);
-    if (status == ADB_OK && p->lineage.settled)
-        status = append_field(out, TAG_SETTLED_TO, p->lineage.to);
+    if (status == ADB_OK)
+        status = append_lineage(out, &p->lineage);
     for (int i = 0; i < NUMBERS && status == ADB_OK; i++) {
         uint8_t bytes[VARINT_MAX];
         uint64_t value = load_number(p, &numbers[i]);
@@ -161,6 +185,30 @@ static adb_status decode_histogram(adb_slice field, struct sst_properties *p)
     return at == end ? ADB_OK : damaged("histogram cut short");
 }
 
+static adb_status decode_list(adb_slice field, uint64_t **out, size_t *count)
+{
+    const uint8_t *at = field.data, *end = at + field.size;
+    uint64_t *list = mem_alloc((field.size + 1) * sizeof *list), last = 0;
+    size_t n = 0;
+    if (!list)
+        return status_set(ADB_NO_MEMORY, "no memory for a list of files");
+    while (at && at < end) {
+        uint64_t distance;
+        at = get_varint(at, end, &distance);
+        if (at && distance && distance <= UINT64_MAX - last)
+            list[n++] = last += distance;
+        else
+            at = NULL;
+    }
+    if (at != end || !n) {
+        mem_free(list);
+        return damaged("list of files is no list");
+    }
+    *out = list;
+    *count = n;
+    return ADB_OK;
+}
+
 static adb_status decode_number(uint64_t tag, adb_slice field,
                                 struct sst_properties *p, uint32_t *seen)
 {
@@ -180,8 +228,14 @@ static adb_status decode_number(uint64_t tag, adb_slice field,
                       (unsigned long long)tag);
 }
 
+/* Bits of `seen` behind those of the numbers. */
+#define SEEN_FROM   (UINT32_C(1) << (NUMBERS + 4))
+#define SEEN_BEFORE (UINT32_C(1) << (NUMBERS + 5))
+_Static_assert(NUMBERS + 6 <= 32, "a bit of `seen` per field");
+
 static adb_status decode_field(uint64_t tag, adb_slice field,
-                               struct sst_properties *p, uint32_t *seen)
+                               struct sst_properties *p, uint32_t *seen,
+                               adb_slice *except)
 {
     switch (tag) {
     case TAG_ORDER:
@@ -201,44 +255,63 @@ static adb_status decode_field(uint64_t tag, adb_slice field,
     case TAG_HISTOGRAM:
         *seen |= UINT32_C(1) << (NUMBERS + 3);
         return decode_histogram(field, p);
-    case TAG_SETTLED_FROM:
+    case TAG_LINEAGE_FROM:
+        *seen |= SEEN_FROM;
         p->lineage.from = field;
         return ADB_OK;
-    case TAG_SETTLED_TO:
-        p->lineage.settled = true;
-        p->lineage.to = field;
+    case TAG_LINEAGE_BEFORE:
+        *seen |= SEEN_BEFORE;
+        p->lineage.before = field;
+        return ADB_OK;
+    case TAG_LINEAGE_EXCEPT:
+        *except = field;
         return ADB_OK;
     default:
         return decode_number(tag, field, p, seen);
     }
 }
 
-_Static_assert(NUMBERS + 4 < 32, "a bit of `seen` per field");
+/* What it says of lineage fits together. The list is not yet decoded. */
+static adb_status check_lineage(const struct table_lineage *l, uint32_t seen,
+                                adb_slice except)
+{
+    uint32_t range = seen & (SEEN_FROM | SEEN_BEFORE);
+    if (range != (l->below ? SEEN_FROM | SEEN_BEFORE : 0) ||
+        (except.data && !l->below))
+        return damaged("half a lineage");
+    if (l->from.size > ADB_MAX_KEY_SIZE + 1 ||
+        l->before.size > ADB_MAX_KEY_SIZE + 1)
+        return damaged("key longer than any key");
+    return ADB_OK;
+}
 
 /* So far the keys borrow from the bytes decoded. */
-static adb_status own_keys(struct sst_properties *p,
-                           struct sst_properties *out)
+static adb_status own(struct sst_properties *p, adb_slice except,
+                      struct sst_properties *out)
 {
+    uint64_t *list = NULL;
+    struct table_info info;
+    struct table_lineage lineage;
     struct table_lineage *l = &p->lineage;
-    struct table_info own;
-    uint8_t *keys = NULL;
-    adb_status status = table_info_copy(&p->info, &own);
+    adb_status status = ADB_OK;
+    if (except.data)
+        status = decode_list(except, &list, &l->except_count);
+    l->except = list;
+    if (status == ADB_OK && l->except_count &&
+        list[l->except_count - 1] >= l->below)
+        status = damaged("a file of later on in a list");
+    if (status == ADB_OK)
+        status = table_lineage_copy(l, &lineage);
+    mem_free(list);
     if (status != ADB_OK)
         return status;
-    if (l->settled) {
-        keys = mem_alloc(l->from.size + l->to.size + 1);
-        if (!keys) {
-            table_info_deinit(&own);
-            return status_set(ADB_NO_MEMORY, "no memory for two keys");
-        }
-        if (l->from.size)
-            memcpy(keys, l->from.data, l->from.size);
-        if (l->to.size)
-            memcpy(keys + l->from.size, l->to.data, l->to.size);
-        l->to = slice_of(keys + l->from.size, l->to.size);
+    status = table_info_copy(&p->info, &info);
+    if (status != ADB_OK) {
+        table_lineage_deinit(&lineage);
+        return status;
     }
-    l->from = slice_of(keys, l->settled ? l->from.size : 0);
-    p->info = own;
+    p->info = info;
+    p->lineage = lineage;
     *out = *p;
     return ADB_OK;
 }
@@ -248,6 +321,7 @@ adb_status sst_properties_decode(const uint8_t *raw, size_t size,
 {
     struct sst_properties p = {.keys = 0};
     const uint8_t *at = raw, *end = raw + size;
+    adb_slice except = slice_of(NULL, 0);
     uint64_t previous = 0;
     uint32_t seen = 0;
 
@@ -260,25 +334,25 @@ adb_status sst_properties_decode(const uint8_t *raw, size_t size,
         if (tag <= previous)
             return damaged("fields out of order");
         previous = tag;
-        adb_status status = decode_field(tag, field, &p, &seen);
+        adb_status status = decode_field(tag, field, &p, &seen,
+                                         &except);
         if (status != ADB_OK)
             return status;
     }
     const uint32_t optional = ((UINT32_C(1) << OPTIONAL) - 1)
                               << (NUMBERS - OPTIONAL);
-    if ((seen | optional) != (UINT32_C(1) << (NUMBERS + 4)) - 1)
+    if ((seen | optional | SEEN_FROM | SEEN_BEFORE) !=
+        (UINT32_C(1) << (NUMBERS + 6)) - 1)
         return damaged("fields missing");
     if (p.info.smallest.size > ADB_MAX_KEY_SIZE ||
-        p.info.largest.size > ADB_MAX_KEY_SIZE ||
-        p.lineage.from.size > ADB_MAX_KEY_SIZE ||
-        p.lineage.to.size > ADB_MAX_KEY_SIZE)
+        p.info.largest.size > ADB_MAX_KEY_SIZE)
         return damaged("key longer than any key");
-    return own_keys(&p, out);
+    adb_status status = check_lineage(&p.lineage, seen, except);
+    return status == ADB_OK ? own(&p, except, out) : status;
 }
 
 void sst_properties_deinit(struct sst_properties *p)
 {
     table_info_deinit(&p->info);
-    mem_free((void *)(uintptr_t)p->lineage.from.data); /* and to behind it */
-    p->lineage = (struct table_lineage){0};
+    table_lineage_deinit(&p->lineage);
 }

@@ -17,12 +17,14 @@ struct builder {
     size_t capacity;           /* of run.tables */
     struct sst_writer *writer; /* NULL between tables */
     struct retention retention;
-    struct buffer key;      /* the user key at hand */
-    struct buffer previous; /* the one before it */
-    struct buffer from;     /* the first after the last table; if any */
+    struct buffer key;  /* the user key at hand */
+    struct buffer from; /* the first of this table, if there was another */
+    uint64_t *except;   /* owned; of the lineage at hand */
     uint64_t key_head;
     uint64_t last_seq;
     bool have_key;
+    bool cut; /* the table ends before the next entry that is kept: ended at
+                 once it might be the last, and lineage be left over */
     size_t next_cut;
     uint64_t taken, next_check; /* bytes */
 };
@@ -45,19 +47,49 @@ static adb_status begin_table(struct builder *b)
 {
     struct sst_writer_options options = b->job->table;
     options.number = b->job->new_file(b->job->context);
+    if (!options.number)
+        return status_set(ADB_NO_MEMORY, "%s: no memory for a table's number",
+                          options.directory);
     return sst_writer_open(&options, &b->writer);
 }
 
-/* From the first key that came behind the table before to the last that came
-   for this one, kept or dropped: the tables share out the keys of the job. */
-static struct table_lineage lineage_of(const struct builder *b, bool last)
+/* Which of the others have keys of its range. */
+static adb_status find_others(struct builder *b, struct table_lineage *l)
+{
+    const struct run_job *job = b->job;
+    mem_free(b->except);
+    b->except = mem_alloc((job->other_count + 1) * sizeof *b->except);
+    if (!b->except)
+        return status_set(ADB_NO_MEMORY, "no memory for a table's lineage");
+    l->except = b->except;
+    l->except_count = 0;
+    for (size_t i = 0; i < job->other_count; i++) {
+        const struct run_other *o = &job->others[i];
+        if (o->anywhere || table_lineage_overlaps(l, o->smallest, o->largest))
+            b->except[l->except_count++] = o->number;
+    }
+    return ADB_OK;
+}
+
+/* From the first key that was kept behind the table before up to the one at
+   hand, or to the end: so that the tables share out the range. */
+static adb_status set_lineage(struct builder *b, bool last)
 {
     struct table_lineage l = b->job->lineage;
-    if (l.settled && b->run.count)
+    adb_slice key = buffer_slice(&b->key);
+    adb_status status = ADB_OK;
+    if (l.below && b->run.count &&
+        slice_compare(buffer_slice(&b->from), l.from) > 0)
         l.from = buffer_slice(&b->from);
-    if (l.settled && !last)
-        l.to = buffer_slice(&b->previous);
-    return l;
+    if (l.below && !last && table_lineage_before(key, l.before))
+        l.before = key;
+    if (l.below && !table_lineage_before(l.from, l.before))
+        l = (struct table_lineage){.through = l.through}; /* no part of it */
+    if (l.below)
+        status = find_others(b, &l);
+    if (status == ADB_OK)
+        sst_writer_set_lineage(b->writer, &l);
+    return status;
 }
 
 static adb_status end_table(struct builder *b, bool last)
@@ -75,11 +107,12 @@ static adb_status end_table(struct builder *b, bool last)
     }
     struct table_info *info = &b->run.tables[b->run.count];
     struct sst_writer *writer = b->writer;
-    struct table_lineage lineage = lineage_of(b, last);
-    sst_writer_set_lineage(writer, &lineage);
+    adb_status status = set_lineage(b, last);
+    if (status != ADB_OK)
+        return status;
     b->writer = NULL;
     memset(info, 0, sizeof *info);
-    adb_status status = sst_writer_finish(writer, info);
+    status = sst_writer_finish(writer, info);
     if (status != ADB_OK)
         return status;
     b->run.count++;
@@ -87,7 +120,7 @@ static adb_status end_table(struct builder *b, bool last)
     return ADB_OK;
 }
 
-/* Must a table end before the user key at hand? */
+/* Must the table end before the user key at hand? */
 static bool is_cut(struct builder *b)
 {
     const struct run_job *job = b->job;
@@ -117,6 +150,7 @@ static adb_status disorder(const struct kv_iter *entry)
 static adb_status cut_table(struct builder *b)
 {
     adb_status status = end_table(b, false);
+    b->cut = false;
     buffer_clear(&b->from);
     return status == ADB_OK
                ? buffer_append(&b->from, b->key.data, b->key.size)
@@ -125,9 +159,6 @@ static adb_status cut_table(struct builder *b)
 
 static adb_status begin_key(struct builder *b, const struct kv_iter *entry)
 {
-    struct buffer swap = b->previous;
-    b->previous = b->key;
-    b->key = swap;
     buffer_clear(&b->key);
     adb_status status =
         buffer_append(&b->key, entry->key.data, entry->key.size);
@@ -136,7 +167,8 @@ static adb_status begin_key(struct builder *b, const struct kv_iter *entry)
     b->key_head = entry->head;
     b->have_key = true;
     retention_new_key(&b->retention);
-    return is_cut(b) ? cut_table(b) : ADB_OK;
+    b->cut |= is_cut(b);
+    return ADB_OK;
 }
 
 /* Notices the next user key, and entries that do not ascend. */
@@ -152,6 +184,11 @@ static adb_status follow_order(struct builder *b, const struct kv_iter *entry)
 
 static adb_status keep(struct builder *b, struct kv_iter *entry)
 {
+    if (b->cut) {
+        adb_status status = cut_table(b);
+        if (status != ADB_OK)
+            return status;
+    }
     if (!b->writer) {
         adb_status status = begin_table(b);
         if (status != ADB_OK)
@@ -194,6 +231,23 @@ static adb_status take(struct builder *b, struct kv_iter *entry)
     return ADB_OK;
 }
 
+/* Nothing survives: every key ended in a tombstone, the one at hand too. */
+static adb_status leave_tombstone(struct builder *b)
+{
+    struct kv_iter last = {.valid = true,
+                           .kind = KV_DELETE,
+                           .seq = b->retention.last_kept_seq,
+                           .head = b->key_head,
+                           .key = buffer_slice(&b->key),
+                           .value = slice_of("", 0)};
+    adb_status status = begin_table(b);
+    if (status == ADB_OK)
+        status = sst_writer_add(b->writer, &last);
+    b->run.entries_out++;
+    b->run.tombstones--;
+    return status;
+}
+
 static adb_status take_all(struct builder *b)
 {
     struct kv_iter *source = b->job->source;
@@ -208,6 +262,9 @@ static adb_status take_all(struct builder *b)
     /* An end that is a failure must not cut the run short. */
     if (status == ADB_OK)
         status = kv_iter_status(source);
+    if (status == ADB_OK && b->have_key && !b->run.entries_out &&
+        b->job->lineage.below)
+        status = leave_tombstone(b);
     if (status == ADB_OK && b->writer)
         status = end_table(b, true);
     if (status == ADB_OK && b->run.count)
@@ -223,8 +280,8 @@ adb_status run_build(const struct run_job *job, struct run_tables *out)
                    job->bottom);
     adb_status status = take_all(&b);
     buffer_deinit(&b.key);
-    buffer_deinit(&b.previous);
     buffer_deinit(&b.from);
+    mem_free(b.except);
     if (status == ADB_OK) {
         assert(!b.writer);
         *out = b.run;

@@ -12,6 +12,13 @@
 #include "kv/iterator.h"
 #include "sst/sst_writer.h"
 
+/* A table that lineage must leave out. */
+struct run_other {
+    uint64_t number;
+    bool anywhere; /* its keys are not known; else they are borrowed */
+    adb_slice smallest, largest;
+};
+
 struct run_job {
     struct sst_writer_options table; /* number is set per table */
     struct kv_iter *source;          /* borrowed; run_build places it */
@@ -21,11 +28,13 @@ struct run_job {
     uint64_t max_table_bytes; /* a table is ended at about this; 0: never */
     const adb_slice *cuts;    /* ascending: a table ends before each */
     size_t cut_count;
-    /* What all tables say of where they come from. With settled, from and to
-       are the first and last key that the source may have had; they are divided
-       among the tables. Keys are borrowed. */
+    /* What the tables say of where they come from; borrowed. The range is
+       divided among them without gaps, and `except` is found by `others`: each
+       table names those that have keys of its part. */
     struct table_lineage lineage;
-    uint64_t (*new_file)(void *context);
+    const struct run_other *others; /* by number, ascending */
+    size_t other_count;
+    uint64_t (*new_file)(void *context); /* 0: there is no memory */
     /* Both are called about every 64 KiB of keys and values taken in, and may
        be NULL. Nonzero from cancelled ends the job with ADB_CLOSED. */
     int (*cancelled)(void *context);
@@ -41,9 +50,11 @@ struct run_tables {
     uint64_t shadowed, tombstones; /* dropped, see enum retention_verdict */
 };
 
-/* Takes the source from its first to its last entry. On failure - the source's
-   too, and entries out of order, ADB_CORRUPTION - all files are removed as
-   well as possible and out is not written. */
+/* Takes the source from its first to its last entry. Where nothing survives but
+   there is lineage to be told, the last tombstone stays to carry it: else files
+   that a crash leaves behind could bring deleted keys back. On failure - the
+   source's too, and entries out of order, ADB_CORRUPTION - all files are
+   removed as well as possible and out is not written. */
 adb_status run_build(const struct run_job *job,
                      struct run_tables *out) ADB_MUST_CHECK;
 

@@ -42,7 +42,7 @@ adb_status sst_writer_add(struct sst_writer *w,
 /* Bytes the file would have if finished now, roughly. */
 uint64_t sst_writer_size(const struct sst_writer *w);
 
-/* What the table will say of where it comes from; keys are borrowed until
+/* What the table will say of where it comes from; its memory is borrowed until
    sst_writer_finish. */
 void sst_writer_set_lineage(struct sst_writer *w,
                             const struct table_lineage *lineage);

@@ -102,6 +102,11 @@ uint64_t version_set_new_file(struct version_set *s)
     return atomic_fetch_add(&s->next_file, 1);
 }
 
+uint64_t version_set_next_file(struct version_set *s)
+{
+    return atomic_load(&s->next_file);
+}
+
 uint64_t version_set_new_run(struct version_set *s)
 {
     return atomic_fetch_add(&s->next_run, 1);

@@ -96,6 +96,7 @@ struct version *version_set_current(struct version_set *s);
 uint64_t version_set_database(struct version_set *s);
 
 uint64_t version_set_new_file(struct version_set *s); /* never reused */
+uint64_t version_set_next_file(struct version_set *s); /* all before: below */
 uint64_t version_set_new_run(struct version_set *s);
 /* The largest numbers handed out so far are saved with each edit. */
 

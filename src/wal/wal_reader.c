@@ -36,8 +36,11 @@ adb_status wal_reader_open(struct wal_reader *r, struct env *env,
 
 void wal_reader_deinit(struct wal_reader *r)
 {
+    /* It was only read: what was found in it stays this thread's message. */
+    struct status_saved found;
+    status_save(&found, ADB_OK);
     if (env_file_close(r->file) != ADB_OK)
-        status_clear(); /* was only read */
+        status_restore(&found);
     r->file = NULL;
     mem_free(r->data);
     r->data = NULL;

@@ -40,15 +40,21 @@ static void tell(struct work *w, adb_status status, size_t i, uint64_t offset,
     struct wal_hole hole = {number_of(w, i), offset, size,
                             operations,      status, text};
     w->out->holes++;
-    w->in->report(w->in->context, &hole);
+    if (w->in->report)
+        w->in->report(w->in->context, &hole);
 }
 
 /* next_seq: of the record behind, UINT64_MAX: there is none. */
 static void tell_hole(struct work *w, size_t i, uint64_t offset, uint64_t size,
                       uint64_t next_seq)
 {
+    uint64_t missing = 0, through = w->in->through;
+    if (!w->parts[i].exists)
+        through = MAX_OF(through, w->in->covered);
+    uint64_t expected = MAX_OF(w->out->next_seq, through ? through + 1 : 0);
+    if (next_seq <= through + 1)
+        return;
     char *path = wal_segment_path(w->in->directory, number_of(w, i));
-    uint64_t expected = w->out->next_seq, missing = 0;
     if (expected && next_seq != UINT64_MAX && next_seq > expected)
         missing = next_seq - expected;
     adb_status status =
@@ -247,6 +253,20 @@ static adb_status salvage_records(struct work *w, size_t i)
     return ADB_OK;
 }
 
+/* The sequence behind the last of a segment that is missing, as later ones
+   have it. */
+static uint64_t end_of_missing(const struct work *w, size_t i)
+{
+    uint64_t end = seq_limit(w, i);
+    for (size_t j = i + 1; j < w->in->segment_count; j++) {
+        const struct part *p = &w->parts[j];
+        if (p->headed && !p->passed_by &&
+            p->before.segment == number_of(w, i))
+            end = MIN_OF(end, p->before.next_seq);
+    }
+    return end;
+}
+
 static adb_status salvage_part(struct work *w, size_t i)
 {
     struct part *p = &w->parts[i];
@@ -254,24 +274,56 @@ static adb_status salvage_part(struct work *w, size_t i)
     if (p->passed_by)
         return ADB_OK;
     if (!p->exists) {
-        tell_hole(w, i, 0, 0, seq_limit(w, i));
+        tell_hole(w, i, 0, 0, end_of_missing(w, i));
         return ADB_OK;
     }
     adb_status status = open_part(w, i, &exists);
     return status == ADB_OK && exists ? salvage_records(w, i) : status;
 }
 
+static adb_status read_headers(struct work *w)
+{
+    const struct wal_salvage *in = w->in;
+    w->reader.skip_unreadable = in->skip_unreadable;
+    w->parts = mem_zalloc((in->segment_count + 1) * sizeof *w->parts);
+    adb_status status =
+        w->parts ? ADB_OK
+                 : status_set(ADB_NO_MEMORY, "no memory to salvage the log");
+    for (size_t i = 0; i < in->segment_count && status == ADB_OK; i++)
+        status = read_header(w, i);
+    return status;
+}
+
+static bool in_chain(const struct work *w, size_t i)
+{
+    return w->parts[i].headed && !w->parts[i].passed_by;
+}
+
+adb_status wal_find_chain(const struct wal_salvage *in, size_t *first,
+                          uint64_t *next_seq)
+{
+    struct wal_salvaged ignored = {0};
+    struct work w = {.in = in, .out = &ignored};
+    adb_status status = read_headers(&w);
+    size_t at = in->segment_count, i = at;
+    while (status == ADB_OK && i-- > 0)
+        if (in_chain(&w, i) && (at == in->segment_count ||
+                                number_of(&w, i) == w.parts[at].before.segment))
+            at = i;
+    if (status == ADB_OK) {
+        *first = at;
+        *next_seq = at < in->segment_count ? w.parts[at].before.next_seq : 0;
+    }
+    wal_reader_deinit(&w.reader);
+    mem_free(w.parts);
+    return status;
+}
+
 adb_status wal_salvage(const struct wal_salvage *in, struct wal_salvaged *out)
 {
     struct wal_salvaged result = {0};
     struct work w = {.in = in, .out = &result, .known = in->synced_through};
-    w.reader.skip_unreadable = in->skip_unreadable;
-    w.parts = mem_zalloc((in->segment_count + 1) * sizeof *w.parts);
-    adb_status status =
-        w.parts ? ADB_OK
-                : status_set(ADB_NO_MEMORY, "no memory to salvage the log");
-    for (size_t i = 0; i < in->segment_count && status == ADB_OK; i++)
-        status = read_header(&w, i);
+    adb_status status = read_headers(&w);
     if (status == ADB_OK)
         chain(&w);
     for (size_t i = 0; i < in->segment_count && status == ADB_OK; i++)

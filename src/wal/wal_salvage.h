@@ -35,12 +35,15 @@ struct wal_salvage {
     const struct wal_end *ends; /* as in wal_recovery; NULL: none known */
     struct watermark synced_through; /* as far as it is known */
     uint64_t database;               /* 0: any */
+    uint64_t through; /* writes up to this are elsewhere: if they are missing
+                         here, nothing is */
+    uint64_t covered; /* so are writes up to this if their segment is gone */
     bool skip_unreadable; /* what the system cannot read is a hole */
     /* For each record in order. ADB_CORRUPTION: its payload makes no sense, it
        is a hole too; another failure stops. */
     adb_status (*replay)(void *context, uint64_t segment, uint64_t offset,
                          uint64_t seq, uint32_t count, adb_slice payload);
-    void (*report)(void *context, const struct wal_hole *hole);
+    void (*report)(void *context, const struct wal_hole *hole); /* or NULL */
     void *context;
 };
 
@@ -49,6 +52,14 @@ struct wal_salvaged {
     uint64_t next_seq; /* after the last; 0: none */
     uint64_t holes;
 };
+
+/* Where nobody knows which segments are live: the newest one with a header, and
+   those before it that the headers name, as far as they are there. *first is
+   the index of the oldest of these (segment_count: there is none), *next_seq
+   the least sequence that it may hold. Only the first six fields and database
+   are looked at. */
+adb_status wal_find_chain(const struct wal_salvage *in, size_t *first,
+                          uint64_t *next_seq) ADB_MUST_CHECK;
 
 adb_status wal_salvage(const struct wal_salvage *in,
                        struct wal_salvaged *out) ADB_MUST_CHECK;

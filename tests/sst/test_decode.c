@@ -260,15 +260,17 @@ static adb_status decode_fields(const struct field *fields, size_t count)
 
 static void encode_good(struct buffer *b)
 {
+    static const uint64_t left_out[] = {3, 5};
     struct sst_properties p = {.info = {.number = 7,
                                         .smallest = slice_of_string("a"),
                                         .largest = slice_of_string("z")},
                                .histogram_width = 64,
                                .lineage = {.through = 5,
-                                           .newest = 6,
-                                           .settled = true,
+                                           .below = 6,
                                            .from = slice_of_string("b"),
-                                           .to = slice_of_string("c")}};
+                                           .before = slice_of_string("c"),
+                                           .except = left_out,
+                                           .except_count = 2}};
     assert_ok(sst_properties_encode(b, &p));
 }
 
@@ -284,7 +286,7 @@ static size_t find(const struct field *fields, size_t count, uint64_t tag)
 static void test_properties(void **state)
 {
     (void)state;
-    static uint8_t long_key[ADB_MAX_KEY_SIZE + 1];
+    static uint8_t long_key[ADB_MAX_KEY_SIZE + 2];
     struct buffer b = {0};
     struct field good[FIELDS_MAX], f[FIELDS_MAX];
     encode_good(&b);
@@ -308,8 +310,13 @@ static void test_properties(void **state)
         {33, "\xff\xff\xff\xff\xff\x01", 6, ADB_CORRUPTION,
          "number out of range"},
         {39, NULL, 0, ADB_OK, NULL},
-        {40, NULL, 0, ADB_OK, NULL},
-        {5, NULL, 0, ADB_OK, NULL},
+        {40, NULL, 0, ADB_CORRUPTION, "half a lineage"},
+        {5, NULL, 0, ADB_CORRUPTION, "half a lineage"},
+        {6, NULL, 0, ADB_CORRUPTION, "half a lineage"},
+        {7, NULL, 0, ADB_OK, NULL},
+        {7, "", 0, ADB_CORRUPTION, "list of files"},
+        {7, "\x01\x00", 2, ADB_CORRUPTION, "list of files"},
+        {7, "\x06", 1, ADB_CORRUPTION, "a file of later on"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         memcpy(f, good, sizeof f);
@@ -331,9 +338,8 @@ static void test_properties(void **state)
            "field 99 is of a newer version");
     f[n] = f[0];
     expect(decode_fields(f, n + 1), ADB_CORRUPTION, "fields out of order");
-    /* The last two fields, of three bytes each, may be missing. */
     struct sst_properties p;
-    for (size_t cut = 1; cut < b.size - 6; cut++)
+    for (size_t cut = 1; cut < b.size; cut++)
         expect(sst_properties_decode(b.data, cut, &p), ADB_CORRUPTION,
                "properties: ");
     buffer_deinit(&b);
@@ -357,7 +363,7 @@ static adb_status decode_good(void *context)
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    assert_int_equal(each_allocation(decode_good, NULL, false), 3);
+    assert_int_equal(each_allocation(decode_good, NULL, false), 4);
 }
 
 /* ---- filters and packing ------------------------------------------------- */

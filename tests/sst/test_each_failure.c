@@ -253,11 +253,13 @@ static adb_status write_all(struct world *w, struct fixture *f)
     }
     free(value);
     TRY(status);
+    static const uint64_t left_out[] = {3, 5};
     struct table_lineage lineage = {.through = 9,
-                                    .newest = 7000,
-                                    .settled = true,
+                                    .below = 7,
                                     .from = slice_of_string("a"),
-                                    .to = slice_of_string("z")};
+                                    .before = slice_of_string("z"),
+                                    .except = left_out,
+                                    .except_count = 2};
     sst_writer_set_lineage(writer, &lineage);
     TRY(sst_writer_finish(writer, &info));
     assert_int_equal(info.entries, f->model.count);
@@ -266,8 +268,8 @@ static adb_status write_all(struct world *w, struct fixture *f)
     status = sst_reader_open(&f->context, &known, &r);
     if (status == ADB_OK) {
         const struct table_lineage *l = sst_reader_lineage(r);
-        assert_true(l->settled && l->newest == 7000);
-        assert_true(slice_equal(l->to, slice_of_string("z")));
+        assert_true(l->below == 7 && l->except_count == 2);
+        assert_true(slice_equal(l->before, slice_of_string("z")));
         sst_reader_unref(r);
     }
     table_info_deinit(&info);
