@@ -165,7 +165,7 @@ def describe(mutant, result):
 
 def run_all(mutants, state, options):
     builds = {p: bench.Build(p, options.jobs)
-              for p in sorted({"release"} | {m.preset for m in mutants})}
+              for p in sorted({m.preset for m in mutants})}
     bench.copy_tree()
     for build in builds.values():
         build.configure()
