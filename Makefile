@@ -121,7 +121,7 @@ soak-sim: test-deps
 	$(call soak,sim_sim,ADB_TEST_SEEDS=$(or $(SEEDS),100000) \
 		ADB_TEST_JOBS=$(JOBS))
 
-## make mutants  break the engine in many places: do the tests notice? (an hour)
+## make mutants  break the engine in many places: do the tests notice? (half an hour)
 mutants: test-deps
 	@python3 tests/mutants/mutants.py --jobs $(JOBS)
 
