@@ -83,16 +83,13 @@ static void test_edit(void **state)
 
 static adb_status encode_properties(struct buffer *out)
 {
-    static const uint64_t except[] = {8, 9};
     static const struct sst_properties p = {
         .info = {.number = 7, .smallest = {"a", 1}, .largest = {"zz", 2}},
         .histogram_width = 64,
         .lineage = {.through = 5,
                     .below = 60,
                     .from = {"b", 1},
-                    .before = {"c", 1},
-                    .except = except,
-                    .except_count = 2}};
+                    .before = {"c", 1}}};
     return sst_properties_encode(out, &p);
 }
 
