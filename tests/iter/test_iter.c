@@ -27,9 +27,9 @@ static void random_key(struct random *r, char *key)
 {
     static const char *const prefixes[] = {"", "a", "user0000", "zzzzzzzzz",
                                            "\xff\xff\xff\xff\xff\xff\xff\xff"};
-    static const char *const middles[] = {"", "12345678"};
+    static const char *const middles[] = {"", "12345678", "12345687"};
     sprintf(key, "%s%s%.*s", prefixes[random_below(r, 5)],
-            middles[random_below(r, 2)], (int)random_below(r, 3),
+            middles[random_below(r, 3)], (int)random_below(r, 3),
             (const char *[]){"ab", "b", "\xff\xff"}[random_below(r, 3)]);
 }
 
