@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds every way and runs the tests: with both compilers, under the address
 # and undefined behaviour sanitizers, under the thread sanitizer; fuzzes every
-# decoder, FUZZ_SECONDS (60) each; and last, all tests, as released. Ends with ctest's own closing line.
+# decoder, FUZZ_SECONDS (60) each; and last, all tests, as released. Ends with
+# ctest's own closing line.
 set -eu
 jobs=${1:-2}
 

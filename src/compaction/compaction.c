@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "compaction/input_iter.h"
+#include "compaction/job_inputs.h"
 #include "compaction/lineage.h"
 #include "iter/merge.h"
 #include "sst/run_builder.h"
@@ -14,17 +15,6 @@ static adb_status no_memory(void)
 }
 
 /* ---- the plan's tables ---- */
-
-static const struct version_run *
-source_run(const struct compaction_job *job, const struct picker_source *source)
-{
-    const struct version *v = job->version;
-    assert(source->run_index < v->run_count);
-    const struct version_run *run = &v->runs[source->run_index];
-    assert(source->count <= run->count &&
-           source->first <= run->count - source->count);
-    return run;
-}
 
 struct input_sums {
     size_t tables;
@@ -39,7 +29,7 @@ static void sum_inputs(const struct compaction_job *job,
     memset(sums, 0, sizeof *sums);
     for (size_t s = 0; s < job->plan->source_count; s++) {
         const struct picker_source *source = &job->plan->sources[s];
-        const struct version_run *run = source_run(job, source);
+        const struct version_run *run = job_source_run(job, source);
         for (size_t i = 0; i < source->count; i++) {
             const struct table_info *info =
                 &run->tables[source->first + i]->info;
@@ -81,7 +71,7 @@ static adb_status enter_removals(const struct compaction_job *job,
 {
     for (size_t s = 0; s < job->plan->source_count; s++) {
         const struct picker_source *source = &job->plan->sources[s];
-        const struct version_run *run = source_run(job, source);
+        const struct version_run *run = job_source_run(job, source);
         for (size_t i = 0; i < source->count; i++) {
             adb_status status = version_edit_remove_table(
                 edit, run->tables[source->first + i]->info.number);
@@ -135,7 +125,7 @@ static adb_status enter_moves(const struct compaction_job *job,
     uint64_t older = 0;
     for (size_t s = plan->source_count; status == ADB_OK && s-- > 0;) {
         const struct picker_source *source = &plan->sources[s];
-        const struct version_run *run = source_run(job, source);
+        const struct version_run *run = job_source_run(job, source);
         struct table_place to = moved_place(job, s, &older);
         for (size_t i = 0; status == ADB_OK && i < source->count; i++)
             status = version_edit_move_table(
@@ -160,7 +150,7 @@ static adb_status open_source(const struct compaction_job *job,
         return no_memory();
     for (; count < plan->source_count; count++) {
         const struct picker_source *source = &plan->sources[count];
-        const struct version_run *run = source_run(job, source);
+        const struct version_run *run = job_source_run(job, source);
         sources[count] =
             input_iter_new(run->tables + source->first, source->count);
         if (!sources[count])
@@ -177,25 +167,6 @@ static adb_status open_source(const struct compaction_job *job,
         return no_memory();
     *out = merged;
     return ADB_OK;
-}
-
-/* What all keys of the inputs share. */
-static void input_origin(const struct compaction_job *job,
-                         struct key_origin *origin)
-{
-    adb_slice first = {0}, last = {0};
-    for (size_t i = 0; i < job->plan->source_count; i++) {
-        const struct picker_source *source = &job->plan->sources[i];
-        struct version_table *const *tables =
-            source_run(job, source)->tables + source->first;
-        adb_slice smallest = tables[0]->info.smallest,
-                  largest = tables[source->count - 1]->info.largest;
-        if (i == 0 || slice_compare(smallest, first) < 0)
-            first = smallest;
-        if (i == 0 || slice_compare(largest, last) > 0)
-            last = largest;
-    }
-    key_origin_of(origin, first, last);
 }
 
 /* run_build's callbacks: its bytes of keys and values become file bytes. */
@@ -291,7 +262,9 @@ static adb_status merge_tables(const struct compaction_job *job,
         status = open_source(job, &build.source);
     if (status == ADB_OK) {
         struct key_origin origin;
-        input_origin(job, &origin);
+        adb_slice smallest, largest;
+        job_input_keys(job, &smallest, &largest);
+        key_origin_of(&origin, smallest, largest);
         kv_iter_set_origin(build.source, &origin);
         status = run_build(&build, &run);
         kv_iter_close(build.source);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "compaction/job_inputs.h"
 
 /* ---- the range ---- */
 
@@ -37,17 +38,11 @@ static adb_status widen_to(struct range *r, adb_slice smallest,
     return status;
 }
 
-static const struct version_run *run_of(const struct compaction_job *job,
-                                        const struct picker_source *source)
-{
-    return &job->version->runs[source->run_index];
-}
-
 static adb_status take_inputs(const struct compaction_job *job,
                               const struct picker_source *source,
                               struct table_lineage *told, struct range *range)
 {
-    const struct version_run *run = run_of(job, source);
+    const struct version_run *run = job_source_run(job, source);
     for (size_t i = source->first; i < source->first + source->count; i++) {
         struct sst_reader *reader;
         adb_status status = version_table_reader(run->tables[i], &reader);
@@ -67,18 +62,8 @@ static adb_status take_inputs(const struct compaction_job *job,
 static adb_status take_keys(const struct compaction_job *job,
                             struct range *range, struct buffer *next)
 {
-    adb_slice smallest = slice_of(NULL, 0), largest = smallest;
-    for (size_t s = 0; s < job->plan->source_count; s++) {
-        const struct picker_source *source = &job->plan->sources[s];
-        struct version_table **t =
-            run_of(job, source)->tables + source->first;
-        adb_slice first = t[0]->info.smallest;
-        adb_slice last = t[source->count - 1]->info.largest;
-        if (s == 0 || slice_compare(first, smallest) < 0)
-            smallest = first;
-        if (s == 0 || slice_compare(last, largest) > 0)
-            largest = last;
-    }
+    adb_slice smallest, largest;
+    job_input_keys(job, &smallest, &largest);
     return widen_to(range, smallest, largest, next);
 }
 
