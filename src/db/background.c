@@ -34,7 +34,7 @@ void db_fill_table_options(adb *db, struct sst_writer_options *o)
     *o = (struct sst_writer_options){
         .env = db->env,
         .directory = db->path,
-        .block_size = db->options.block_size,
+        .block_size = sst_block_size_in((size_t)db->options.block_size),
         .compression = (enum sst_compression)db->options.compression,
         .compression_level = (int)db->options.compression_level,
         .filter_bits = (unsigned)db->options.filter_bits,

@@ -7,6 +7,9 @@
  *
  * The upper half of the hash picks the word, the lower 30 bits the bits.
  *
+ * Most databases that are only read have an empty memtable; that much is told
+ * by a flag, which is warm where a word of the filter is not.
+ *
  * Threads: any. Bits are only ever set; a key is in the filter before its
  * record is in the tree.
  */
@@ -14,12 +17,14 @@
 #define MEMTABLE_FILTER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "base/bytes.h"
 
 struct filter {
     _Atomic uint64_t *words; /* borrowed from the arena */
     uint64_t count;          /* below 2^32 */
+    _Atomic bool any;        /* a key was added */
 };
 
 static inline uint64_t filter_bits(uint64_t hash)
@@ -35,8 +40,10 @@ static inline _Atomic uint64_t *filter_word(const struct filter *f,
     return &f->words[(hash >> 32) * f->count >> 32];
 }
 
-static inline void filter_add(const struct filter *f, uint64_t hash)
+static inline void filter_add(struct filter *f, uint64_t hash)
 {
+    if (unlikely(!atomic_load_explicit(&f->any, memory_order_relaxed)))
+        atomic_store_explicit(&f->any, true, memory_order_relaxed);
     _Atomic uint64_t *word = filter_word(f, hash);
     uint64_t bits = filter_bits(hash);
     /* An overwrite finds its bits set and spares the locked instruction. */
@@ -46,6 +53,8 @@ static inline void filter_add(const struct filter *f, uint64_t hash)
 
 static inline bool filter_may_contain(const struct filter *f, uint64_t hash)
 {
+    if (!atomic_load_explicit(&f->any, memory_order_relaxed))
+        return false;
     uint64_t bits = filter_bits(hash);
     return (atomic_load_explicit(filter_word(f, hash), memory_order_relaxed) &
             bits) == bits;

@@ -60,7 +60,7 @@ void repair_table_options(struct repair *r, struct sst_writer_options *o)
     *o = (struct sst_writer_options){
         .env = r->env,
         .directory = r->stage,
-        .block_size = r->options.block_size,
+        .block_size = sst_block_size_in((size_t)r->options.block_size),
         .compression = (enum sst_compression)r->options.compression,
         .compression_level = (int)r->options.compression_level,
         .filter_bits = (unsigned)r->options.filter_bits,

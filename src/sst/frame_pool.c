@@ -19,25 +19,31 @@
 #endif
 
 enum {
-    STEPS = 16,   /* sizes to each doubling */
-    CLASSES = 81, /* from FRAME_POOL_SMALL up to FRAME_POOL_LARGE */
+    STEPS = 16,    /* sizes to each doubling */
+    CLASSES = 113, /* from FRAME_POOL_SMALL up to FRAME_POOL_LARGE */
     PAGE = 4096,
     SLAB_MIN = 64 << 10,
-    SLAB_MAX = 256 << 10,
-    SLOTS_MAX = SLAB_MAX / FRAME_POOL_SMALL,
+    SLAB_MAX = 512 << 10,
+    SLAB_HUGE = 2 << 20, /* a huge page: it comes and goes as a whole */
+    SLAB_PART = 128,     /* of the budget */
+    LARGE_PART = 6,      /* of a slab: larger slots would not pack */
+    LARGE_LEAST = 32 << 10,
+    SLOTS_MAX = SLAB_HUGE / FRAME_POOL_SMALL,
     WORDS = SLOTS_MAX / 64,
-    SPARE_PART = 32 /* of the budget: free memory that is kept */
+    FILLS = 12,     /* lists of a class: by doublings of free slots */
+    FEW_PART = 16,  /* of a slab's slots */
+    SPARE_PART = 64 /* of the budget: free memory that is kept */
 };
-#define HUGE_FROM    (UINT64_C(64) << 20)
+#define HUGE_FROM    (UINT64_C(128) << 20)
 #define SPARE_LEAST  (UINT64_C(512) << 10)
 #define REGION_EXTRA (UINT64_C(64) << 20)
 
 struct slab {
-    uint32_t next, previous; /* in its class's list or among the empty ones */
+    uint32_t next, previous; /* in a list of its class or the empty ones */
     uint16_t used, slots;
     uint8_t class;
-    bool listed;
-    uint64_t free[WORDS];     /* bit: the slot is free */
+    uint8_t fill;         /* which list of the class; FILLS: none, it is full */
+    uint64_t free[WORDS]; /* bit: the slot is free */
     uint64_t returned[WORDS]; /* bit: it is free and has no pages */
 };
 
@@ -47,6 +53,7 @@ struct frame_pool {
     /* immutable */
     uint8_t *region; /* NULL: none could be had */
     size_t region_bytes, slab_bytes;
+    size_t large; /* frames above it are mapped one by one */
     uint32_t slab_limit;
     uint64_t spare;     /* free bytes kept */
     struct slab *slabs; /* owned [slab_limit] */
@@ -54,15 +61,25 @@ struct frame_pool {
     struct mutex lock; /* guards all below and the slabs */
     uint32_t begun;    /* slabs ever used; those behind were never touched */
     uint32_t empty;    /* list of empty slabs */
-    uint32_t open[CLASSES]; /* lists of slabs with free slots */
+    uint32_t open[CLASSES][FILLS]; /* lists of slabs with free slots */
+    uint32_t few[CLASSES]; /* frames of a class without slabs, in the heap */
     uint64_t used, resident_free, returned;
 };
 
 /* ---- sizes ------------------------------------------------------------- */
 
-/* The class of a size in [SMALL, LARGE]; classes are numbered upward. */
+static size_t round_to(size_t size, size_t unit)
+{
+    return (size + unit - 1) / unit * unit;
+}
+
+/* The class of a size in [SMALL, LARGE]; classes are numbered upward. What
+   nearly fills whole pages gets them: only they can go back one by one. */
 static unsigned class_of(size_t size)
 {
+    size_t pages = round_to(size, PAGE);
+    if (pages - size <= size / 8)
+        size = pages;
     size_t over = (size - 1) / FRAME_POOL_SMALL;
     unsigned doubling = over ? 63u - (unsigned)__builtin_clzll(over) : 0;
     size_t low = (size_t)FRAME_POOL_SMALL << doubling;
@@ -76,11 +93,6 @@ static size_t class_bytes(unsigned class)
 {
     size_t low = (size_t)FRAME_POOL_SMALL << class / STEPS;
     return low + low / STEPS * (class % STEPS);
-}
-
-static size_t round_to(size_t size, size_t unit)
-{
-    return (size + unit - 1) / unit * unit;
 }
 
 /* ---- life -------------------------------------------------------------- */
@@ -109,12 +121,17 @@ struct frame_pool *frame_pool_new(uint64_t budget)
     if (!p)
         return NULL;
     p->slab_bytes = SLAB_MIN;
-    while (p->slab_bytes < SLAB_MAX && p->slab_bytes < budget / 256)
+    while (p->slab_bytes < SLAB_MAX && p->slab_bytes < budget / SLAB_PART)
         p->slab_bytes *= 2;
+    if (budget >= HUGE_FROM)
+        p->slab_bytes = SLAB_HUGE;
+    p->large = MAX_OF(p->slab_bytes / LARGE_PART, (size_t)LARGE_LEAST);
+    p->large = MIN_OF(p->large, (size_t)FRAME_POOL_LARGE);
     p->spare = MAX_OF(budget / SPARE_PART, SPARE_LEAST);
     p->empty = NO_SLAB;
     for (int i = 0; i < CLASSES; i++)
-        p->open[i] = NO_SLAB;
+        for (int fill = 0; fill < FILLS; fill++)
+            p->open[i][fill] = NO_SLAB;
     mutex_init(&p->lock);
     reserve_region(p, budget);
     return p;
@@ -134,6 +151,11 @@ void frame_pool_free(struct frame_pool *p)
     mem_free(p);
 }
 
+size_t frame_pool_large(const struct frame_pool *p)
+{
+    return p->large;
+}
+
 /* ---- slabs in lists ---------------------------------------------------- */
 
 static void list_push(struct frame_pool *p, uint32_t *head, uint32_t at)
@@ -144,7 +166,6 @@ static void list_push(struct frame_pool *p, uint32_t *head, uint32_t at)
     if (*head != NO_SLAB)
         p->slabs[*head].previous = at;
     *head = at;
-    s->listed = true;
 }
 
 static void list_remove(struct frame_pool *p, uint32_t *head, uint32_t at)
@@ -156,7 +177,30 @@ static void list_remove(struct frame_pool *p, uint32_t *head, uint32_t at)
         p->slabs[s->previous].next = s->next;
     else
         *head = s->next;
-    s->listed = false;
+}
+
+/* A slab begins, or one of its slots was taken or given back. */
+static void list_by_fill(struct frame_pool *p, uint32_t at, unsigned before)
+{
+    struct slab *s = &p->slabs[at];
+    unsigned left = (unsigned)s->slots - s->used;
+    unsigned now = left ? 31u - (unsigned)__builtin_clz(left) : FILLS;
+    if (now == before)
+        return;
+    if (before < FILLS)
+        list_remove(p, &p->open[s->class][before], at);
+    if (now < FILLS)
+        list_push(p, &p->open[s->class][now], at);
+    s->fill = (uint8_t)now;
+}
+
+/* What fills goes where it is fullest, so that the others empty in time. */
+static uint32_t fullest_open(const struct frame_pool *p, unsigned class)
+{
+    for (unsigned fill = 0; fill < FILLS; fill++)
+        if (p->open[class][fill] != NO_SLAB)
+            return p->open[class][fill];
+    return NO_SLAB;
 }
 
 static uint8_t *slab_memory(const struct frame_pool *p, uint32_t at)
@@ -189,7 +233,7 @@ static bool begin_slab(struct frame_pool *p, unsigned class)
         s->free[w] = s->returned[w] = bits;
     }
     p->returned += slots * class_bytes(class);
-    list_push(p, &p->open[class], at);
+    list_by_fill(p, at, FILLS);
     return true;
 }
 
@@ -208,12 +252,24 @@ static unsigned choose_slot(const struct slab *s)
     return 0;
 }
 
+/* Odd sizes, of which there are but a few, do not get a slab each. */
+static bool is_rare(const struct frame_pool *p, unsigned class)
+{
+    return p->few[class] * class_bytes(class) * FEW_PART < p->slab_bytes;
+}
+
+/* NULL: it is for the heap, where it counts among the few of its class. */
 static void *take_slot_locked(struct frame_pool *p, unsigned class)
 {
     size_t bytes = class_bytes(class);
-    if (p->open[class] == NO_SLAB && !begin_slab(p, class))
-        return NULL;
-    uint32_t at = p->open[class];
+    uint32_t at = fullest_open(p, class);
+    if (at == NO_SLAB) {
+        if (is_rare(p, class) || !begin_slab(p, class)) {
+            p->few[class]++;
+            return NULL;
+        }
+        at = fullest_open(p, class);
+    }
     struct slab *s = &p->slabs[at];
     unsigned slot = choose_slot(s);
     uint64_t bit = UINT64_C(1) << slot % 64;
@@ -223,8 +279,8 @@ static void *take_slot_locked(struct frame_pool *p, unsigned class)
         p->resident_free -= bytes;
     s->free[slot / 64] &= ~bit;
     s->returned[slot / 64] &= ~bit;
-    if (++s->used == s->slots)
-        list_remove(p, &p->open[class], at);
+    s->used++;
+    list_by_fill(p, at, s->fill);
     p->used += bytes;
     return slab_memory(p, at) + slot * bytes;
 }
@@ -235,25 +291,43 @@ static void *take_mapped(size_t size, size_t *charge)
     return env_anonymous_reserve(*charge, false);
 }
 
+static void *take_heap(size_t size, size_t *charge)
+{
+    *charge = size;
+    return mem_aligned_alloc(FRAME_POOL_ALIGNMENT, size);
+}
+
+/* A charge tells its class again. */
+static void forget_few(struct frame_pool *p, size_t charge)
+{
+    mutex_lock(&p->lock);
+    p->few[class_of(charge)]--;
+    mutex_unlock(&p->lock);
+}
+
 void *frame_pool_take(struct frame_pool *p, size_t size, size_t *charge)
 {
-    if (p && p->region && size > FRAME_POOL_LARGE)
+    /* First of all, so that a charge decides as the size did. */
+    size = round_to(size, FRAME_POOL_ALIGNMENT);
+    if (!p || !p->region || size < FRAME_POOL_SMALL)
+        return take_heap(size, charge);
+    if (size > p->large)
         return take_mapped(size, charge);
-    if (p && p->region && size >= FRAME_POOL_SMALL) {
-        if (mem_must_fail(size))
-            return NULL;
-        unsigned class = class_of(size);
-        mutex_lock(&p->lock);
-        void *memory = take_slot_locked(p, class);
-        mutex_unlock(&p->lock);
-        if (memory) {
-            *charge = class_bytes(class);
-            UNPOISON(memory, *charge);
-            return memory;
-        }
+    if (mem_must_fail(size))
+        return NULL;
+    unsigned class = class_of(size);
+    mutex_lock(&p->lock);
+    void *memory = take_slot_locked(p, class);
+    mutex_unlock(&p->lock);
+    if (memory) {
+        *charge = class_bytes(class);
+        UNPOISON(memory, *charge);
+        return memory;
     }
-    *charge = round_to(size, FRAME_POOL_ALIGNMENT);
-    return mem_aligned_alloc(FRAME_POOL_ALIGNMENT, size);
+    memory = take_heap(size, charge);
+    if (!memory)
+        forget_few(p, *charge);
+    return memory;
 }
 
 /* ---- giving back ------------------------------------------------------- */
@@ -281,7 +355,7 @@ static void slab_emptied_locked(struct frame_pool *p, uint32_t at)
         env_anonymous_discard(slab_memory(p, at), p->slab_bytes);
     p->resident_free -= resident * bytes;
     p->returned -= (s->slots - resident) * bytes;
-    list_remove(p, &p->open[s->class], at);
+    list_remove(p, &p->open[s->class][s->fill], at);
     list_push(p, &p->empty, at);
 }
 
@@ -301,12 +375,12 @@ static void give_slot_locked(struct frame_pool *p, uint8_t *memory,
     } else {
         p->resident_free += bytes;
     }
-    if (!s->listed)
-        list_push(p, &p->open[s->class], at);
     s->used--;
+    list_by_fill(p, at, s->fill);
     p->used -= bytes;
+    /* One may stay, for the next of its size. */
     if (s->used == 0 && (p->resident_free > p->spare / 2 ||
-                         p->open[s->class] != at || s->next != NO_SLAB))
+                         fullest_open(p, s->class) != at || s->next != NO_SLAB))
         slab_emptied_locked(p, at);
 }
 
@@ -319,10 +393,14 @@ static bool in_region(const struct frame_pool *p, const uint8_t *memory)
 void frame_pool_give(struct frame_pool *p, void *memory, size_t charge)
 {
     if (!p || !in_region(p, memory)) {
-        if (p && p->region && charge > FRAME_POOL_LARGE)
+        bool pooled = p && p->region && charge >= FRAME_POOL_SMALL;
+        if (pooled && charge > p->large) {
             env_anonymous_release(memory, charge);
-        else
-            mem_free(memory);
+            return;
+        }
+        if (pooled)
+            forget_few(p, charge);
+        mem_free(memory);
         return;
     }
     mutex_lock(&p->lock);

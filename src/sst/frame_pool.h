@@ -8,16 +8,20 @@
  *      region (reserved once)  [ slab | slab | slab | ...                ]
  *      slab                    [ slot | slot | slot | ... ]  of one size
  *
- * Slot sizes are sixteen to each doubling, so a frame wastes a 17th at most. A
- * slab that empties may serve another size. While more than a 32nd of the
- * budget lies free, the whole pages of slots given back go back to the system;
- * a slot so emptied costs page faults when it is taken again. From 64 MiB on
- * the region asks for huge pages: a block that is read at random is a miss of
- * the processor's page tables too.
+ * Slot sizes are sixteen to each doubling, so a frame wastes a 17th at most;
+ * or up to an eighth where that makes whole pages of it, which can go back to
+ * the system one by one. They do while more than a 64th of the budget lies
+ * free; a slot so emptied costs page faults when it is taken again. A slab that
+ * empties may serve another size, and those that are nearly full are filled
+ * first, so that others empty. Sizes of which there are but a few come from the
+ * heap: each would hold a slab for itself.
  *
- * Frames above FRAME_POOL_LARGE are mapped one by one, those below
- * FRAME_POOL_SMALL come from the heap; so does everything where no region can
- * be reserved, and what does not fit into it.
+ * From 128 MiB on slabs are huge pages: a block that is read at random is a
+ * miss of the processor's page tables too.
+ *
+ * Frames above FRAME_POOL_LARGE, of small budgets above less, are mapped one
+ * by one, those below FRAME_POOL_SMALL come from the heap; so does everything
+ * where no region can be reserved, and what does not fit into it.
  *
  * Threads: any; one mutex.
  */
@@ -29,7 +33,7 @@
 
 enum {
     FRAME_POOL_SMALL = 1 << 10,
-    FRAME_POOL_LARGE = 32 << 10,
+    FRAME_POOL_LARGE = 128 << 10,
     FRAME_POOL_ALIGNMENT = 64
 };
 
@@ -44,6 +48,10 @@ void frame_pool_free(struct frame_pool *p); /* all given back; NULL is fine */
 void *frame_pool_take(struct frame_pool *p, size_t size, size_t *charge);
 /* charge: as take said. */
 void frame_pool_give(struct frame_pool *p, void *memory, size_t charge);
+
+/* Frames above it are mapped one by one: FRAME_POOL_LARGE, or less where the
+   budget is below 128 MiB. */
+size_t frame_pool_large(const struct frame_pool *p);
 
 struct frame_pool_stats {
     uint64_t used;     /* bytes of slots taken */

@@ -101,13 +101,13 @@ static const uint8_t *read_record(const uint8_t *p, const uint8_t *end,
     if (size & 1 && !(p = get_varint(p, end, &raw_size)))
         return NULL;
     size >>= 1;
-    if (!(p = get_varint(p, end, &suffix)) ||
-        suffix >> 1 > (size_t)(end - p) || suffix >> 1 > ADB_MAX_KEY_SIZE ||
-        size > SST_MAX_BLOCK || raw_size > SST_MAX_BLOCK ||
-        gap > UINT64_MAX / 2 || *offset > UINT64_MAX / 2)
+    if (!(p = get_varint(p, end, &suffix)) || suffix >> 1 > (size_t)(end - p) ||
+        suffix >> 1 > ADB_MAX_KEY_SIZE || size > SST_MAX_BLOCK ||
+        raw_size > SST_MAX_BLOCK || gap > UINT64_MAX / 2 ||
+        *offset > UINT64_MAX / 2)
         return NULL;
-    block->handle = (struct sst_handle){*offset + gap, (uint32_t)size,
-                                        (uint32_t)raw_size};
+    block->handle =
+        (struct sst_handle){*offset + gap, (uint32_t)size, (uint32_t)raw_size};
     block->suffix_size = (uint32_t)(suffix >> 1) & 0x7FFFFFFF;
     block->continues = suffix & 1;
     *offset = block->handle.offset + size + SST_TRAILER_SIZE;
@@ -170,11 +170,22 @@ static uint32_t heads_lower_bound(const struct sst_index *index, uint64_t head)
     for (uint32_t k = index->top_level + 1; k-- > 0;) {
         const uint64_t *line = index->levels[k] + group * GROUP;
         size_t less = 0;
+        /* Whatever the heads say, it is of this group. */
+        if (k == 0 && index->fetch)
+            __builtin_prefetch(index->fetch + group * GROUP);
         for (int i = 0; i < GROUP; i++)
             less += line[i] < head;
         group = group * GROUP + less;
     }
     return (uint32_t)group;
+}
+
+/* A separator of this head, which is the suffix's, cannot be below the suffix:
+   the head has all of it, and its last byte is none that pads. */
+static bool told_by_head(adb_slice suffix)
+{
+    const uint8_t *p = suffix.data;
+    return suffix.size == 0 || (suffix.size <= 8 && p[suffix.size - 1] != 0);
 }
 
 /* Among separators from low on that share head: the first that is >= suffix. */
@@ -215,7 +226,8 @@ uint32_t sst_index_find(const struct sst_index *index, adb_slice key)
         suffix = slice_of((const uint8_t *)key.data + n, key.size - n);
     uint64_t head = key_head8(suffix.data, suffix.size);
     uint32_t i = heads_lower_bound(index, head);
-    if (i < index->count && index->levels[0][i] == head)
+    if (i < index->count && index->levels[0][i] == head &&
+        !told_by_head(suffix))
         i = ties_lower_bound(index, i, head, suffix);
     return i;
 }
@@ -264,10 +276,9 @@ adb_status sst_index_builder_add(struct sst_index_builder *b,
     /* In sorted keys, what the first shares with the newest is what all do. */
     struct record first;
     memcpy(&first, b->blocks.data, sizeof first);
-    b->prefix_size =
-        slice_common_prefix(slice_of(b->keys.data, first.key_size),
-                            slice_of(b->keys.data + record.key,
-                                     record.key_size));
+    b->prefix_size = slice_common_prefix(
+        slice_of(b->keys.data, first.key_size),
+        slice_of(b->keys.data + record.key, record.key_size));
     b->count++;
     return ADB_OK;
 }

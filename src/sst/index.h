@@ -26,7 +26,8 @@
  *   sst_index_decode(raw, size, limit, memory, &index)
  *
  * The decoded index borrows raw and memory; both must outlive it. The caller
- * keeps one cache_slot per block beside it, numbered alike.
+ * keeps one cache_slot per block beside it, numbered alike; a search fetches
+ * that of the block it finds, if told where they are.
  *
  * Threads: a decoded index is immutable; any thread.
  */
@@ -40,8 +41,8 @@
 
 struct sst_index_block {
     struct sst_handle handle;
-    uint32_t suffix;      /* position in raw of the separator behind the
-                             prefix */
+    uint32_t suffix; /* position in raw of the separator behind the
+                        prefix */
     uint32_t suffix_size : 31;
     uint32_t continues : 1;
 };
@@ -55,10 +56,12 @@ struct sst_index {
     const uint8_t *raw;
     const struct sst_index_block *blocks;
     adb_slice prefix;
-    uint32_t count;     /* blocks, at least 1 */
+    uint32_t count; /* blocks, at least 1 */
     uint32_t top_level;
     uint64_t last_head; /* the greatest */
     const uint64_t *levels[SST_INDEX_LEVELS];
+    const uint64_t *fetch; /* eight bytes a block, from the beginning of a line
+                              on; NULL: nothing. Set by the caller */
 };
 
 /* Bytes of array memory that decoding raw needs; 0: not an index part. */
@@ -72,8 +75,7 @@ static inline uint32_t sst_index_count(const uint8_t *raw)
 
 /* limit: file bytes that frames may lie in. Messages without place. */
 adb_status sst_index_decode(const uint8_t *raw, size_t size, uint64_t limit,
-                            void *memory, struct sst_index *out)
-    ADB_MUST_CHECK;
+                            void *memory, struct sst_index *out) ADB_MUST_CHECK;
 
 /* The first block that may hold the key, or a later key if there is none;
    count: all keys of the part are smaller. */

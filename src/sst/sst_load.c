@@ -204,7 +204,7 @@ static adb_status decode_index(struct sst_reader *r, uint32_t part,
                                     "%u blocks where the top index says %u",
                                     count, p->blocks),
                          r, "index", p->index.offset);
-    size_t head = sizeof(struct index_frame);
+    size_t head = ROUND_UP(sizeof(struct index_frame), (size_t)LINE);
     size_t slots = (size_t)p->blocks * sizeof(cache_slot);
     size_t kept = ROUND_UP((size_t)p->index.raw_size, (size_t)8);
     size_t size = head + slots + arrays + kept;
@@ -223,6 +223,7 @@ static adb_status decode_index(struct sst_reader *r, uint32_t part,
     if (status != ADB_OK)
         return fail_frame(&index->frame,
                           sst_place(status, r, "index", p->index.offset));
+    index->index.fetch = (const uint64_t *)(const void *)index->slots;
     *out = index;
     return ADB_OK;
 }
@@ -257,6 +258,12 @@ static adb_status check_mapped(struct sst_reader *r, uint64_t ordinal,
     if (status == ADB_OK)
         atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
     return status;
+}
+
+size_t sst_block_size_in(size_t memory)
+{
+    const size_t beside = sizeof(struct block_frame) + SST_TRAILER_SIZE;
+    return MAX_OF(memory, 2 * beside) - beside;
 }
 
 adb_status sst_load_block(struct sst_reader *r, uint32_t part,

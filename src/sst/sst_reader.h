@@ -45,6 +45,10 @@ struct sst_counters {
     } shards[SST_COUNTER_SHARDS];
 };
 
+/* The unpacked size of data blocks that take `memory` bytes in the cache, what
+   comes with them included: for sst_writer_options.block_size. */
+size_t sst_block_size_in(size_t memory);
+
 /* Shared by all tables of a database; outlives them. */
 struct sst_context {
     struct env *env;

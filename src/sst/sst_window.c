@@ -1,6 +1,11 @@
 #include "sst/sst_window.h"
 
-enum { REACH_MIN = 64 << 10, REACH_MAX = 1 << 20, GAP_MAX = 16 << 10 };
+enum {
+    REACH_MIN = 64 << 10,
+    REACH_MAX = 1 << 20,
+    GAP_MAX = 16 << 10,
+    MAPPED_FROM = 128 << 10
+};
 
 struct range {
     uint64_t begin, end;
@@ -38,15 +43,31 @@ static struct range choose(const struct sst_index *index, uint32_t block,
     return all;
 }
 
+/* Merges come and go with windows by the dozen. In a heap they would leave
+   holes that are nobody's in the ledger; mappings leave nothing. */
+static uint8_t *take_memory(size_t size)
+{
+    return size > MAPPED_FROM ? env_anonymous_reserve(size, false)
+                              : mem_alloc(size);
+}
+
+static void give_memory(uint8_t *data, size_t size)
+{
+    if (size > MAPPED_FROM)
+        env_anonymous_release(data, size);
+    else
+        mem_free(data);
+}
+
 static adb_status grow(struct sst_window *w, struct sst_reader *r, size_t size)
 {
     if (size <= w->capacity)
         return ADB_OK;
-    uint8_t *data = mem_alloc(size);
+    uint8_t *data = take_memory(size);
     if (!data)
         return status_set(ADB_NO_MEMORY, "%s: no memory to read ahead",
                           r->path);
-    mem_free(w->data);
+    give_memory(w->data, w->capacity);
     ledger_add(r->context.ledger, LEDGER_ITERATOR,
                (int64_t)size - (int64_t)w->capacity);
     w->data = data;
@@ -103,6 +124,6 @@ adb_status sst_window_get(struct sst_window *w, struct sst_reader *r,
 void sst_window_deinit(struct sst_window *w, struct sst_reader *r)
 {
     ledger_add(r->context.ledger, LEDGER_ITERATOR, -(int64_t)w->capacity);
-    mem_free(w->data);
+    give_memory(w->data, w->capacity);
     *w = (struct sst_window){0};
 }

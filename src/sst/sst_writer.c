@@ -30,7 +30,7 @@
 
 enum {
     OUT_SIZE = 256 * 1024, /* stays in the second-level cache */
-    DEFAULT_BLOCK_SIZE = 8192,
+    DEFAULT_BLOCK_SIZE = 4096,
     MAX_BLOCK_SIZE = 1 << 20,
     PART_INDEX_MAX = 1 << 20,
     MAX_EXTENT_THRESHOLD = 1 << 20

@@ -9,7 +9,12 @@
 #include "sst/frame_pool.h"
 #include "support.h"
 
-enum { HELD = 4000, BUDGET = 16 << 20, SPARE = BUDGET / 32 };
+enum {
+    HELD = 4000,
+    BUDGET = 16 << 20,
+    LARGE_BUDGET = 128 << 20, /* has slots for all up to FRAME_POOL_LARGE */
+    SPARE = 512 << 10         /* the least; else a 64th of the budget */
+};
 
 struct piece {
     unsigned char *memory;
@@ -26,9 +31,12 @@ static void take(struct frame_pool *p, struct piece *piece, size_t size,
     assert_non_null(piece->memory);
     assert_int_equal((uintptr_t)piece->memory % FRAME_POOL_ALIGNMENT, 0);
     assert_true(piece->charge >= size);
-    /* A 16th above the size at most, in pages or lines. */
-    size_t unit = size > FRAME_POOL_LARGE ? 4096 : FRAME_POOL_ALIGNMENT;
-    assert_true(piece->charge <= size + size / 16 + unit);
+    /* A 16th above the size at most, in pages or lines; or what fills whole
+       pages to an eighth. */
+    size_t pages = (size + 4095) / 4096 * 4096;
+    size_t unit = size > frame_pool_large(p) ? 4096 : FRAME_POOL_ALIGNMENT;
+    assert_true(piece->charge <= size + size / 16 + unit ||
+                (piece->charge == pages && pages <= size + size / 8 + unit));
     memset(piece->memory, mark, size);
 }
 
@@ -56,13 +64,12 @@ static size_t random_size(struct random *r)
     }
 }
 
-static void test_model(void **state)
+static void run_model(uint64_t budget)
 {
     static struct piece pieces[HELD];
     struct random r;
-    (void)state;
     random_seed(&r, test_seed());
-    struct frame_pool *p = frame_pool_new(BUDGET);
+    struct frame_pool *p = frame_pool_new(budget);
     assert_non_null(p);
     uint64_t rounds = test_scaled(400000, 40000), bytes = 0;
     for (uint64_t i = 0; i < rounds; i++) {
@@ -81,15 +88,21 @@ static void test_model(void **state)
     struct frame_pool_stats s;
     frame_pool_stats(p, &s);
     assert_int_equal(s.used, 0);
-    assert_true(s.free <= SPARE);
+    assert_true(s.free <= (budget > BUDGET ? budget / 64 : SPARE));
     frame_pool_free(p);
 }
 
-/* Sizes at the borders of classes. */
-static void test_borders(void **state)
+static void test_model(void **state)
 {
     (void)state;
-    struct frame_pool *p = frame_pool_new(BUDGET);
+    run_model(BUDGET);
+    run_model(LARGE_BUDGET);
+}
+
+static void check_borders(uint64_t budget, size_t large)
+{
+    struct frame_pool *p = frame_pool_new(budget);
+    assert_int_equal(frame_pool_large(p), large);
     for (size_t size = 1; size <= 2 * FRAME_POOL_LARGE;
          size += size < 2048 ? 1 : 31) {
         struct piece piece;
@@ -97,6 +110,15 @@ static void test_borders(void **state)
         check_and_give(p, &piece);
     }
     frame_pool_free(p);
+}
+
+/* Sizes at the borders of classes. */
+static void test_borders(void **state)
+{
+    (void)state;
+    check_borders(BUDGET, 32 << 10);
+    check_borders(64 << 20, (512 << 10) / 6);
+    check_borders(LARGE_BUDGET, FRAME_POOL_LARGE);
 }
 
 /* A cache that shrinks: every other frame goes, and so do its pages. */
