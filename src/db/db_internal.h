@@ -182,6 +182,7 @@ struct db_recovery {
     struct version_edit edit; /* goes into the new manifest */
     bool flushed;             /* some of the log went into tables already */
     uint64_t first_seq, last_seq; /* replayed */
+    struct inserter *inserter;    /* while the log is replayed */
 };
 /* Replays the log into the memtable (and tables) and says in r->edit what
    becomes of its segments. Before the threads start. */

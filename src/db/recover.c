@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "db/inserter.h"
 
 static uint64_t new_file(void *context)
 {
@@ -64,9 +65,14 @@ static adb_status make_recovery_room(struct db_recovery *r, uint64_t key_bytes,
                                      uint64_t value_bytes)
 {
     adb *db = r->db;
-    size_t worst = memtable_worst_case(1, key_bytes, value_bytes);
-    if (memtable_has_room(db->active.table, worst))
+    size_t worst = inserter_pending(r->inserter, key_bytes, value_bytes);
+    if (likely(memtable_has_room(db->active.table, worst)))
         return ADB_OK;
+    /* What waits may take less than its worst case. */
+    adb_status status = inserter_drain(r->inserter);
+    worst = memtable_worst_case(1, key_bytes, value_bytes);
+    if (status != ADB_OK || memtable_has_room(db->active.table, worst))
+        return status;
     return next_memtable(r, worst > db->memtable_capacity ? worst : 0);
 }
 
@@ -90,9 +96,28 @@ static adb_status replay(void *context, uint64_t segment, uint64_t offset,
         if (status != ADB_OK)
             break;
         w.hash = hash_key(w.key.data, w.key.size);
-        status = memtable_put(r->db->active.table, &w);
+        status = inserter_add(r->inserter, r->db->active.table, &w);
         r->last_seq = w.seq;
     }
+    return status;
+}
+
+/* All that is whole of the log, into the memtable. */
+static adb_status replay_log(struct db_recovery *r, struct wal_recovery *in,
+                             struct wal_recovered *found)
+{
+    unsigned workers = (unsigned)MIN_OF(r->db->options.background_threads,
+                                        (uint64_t)INSERTER_WORKERS);
+    r->inserter = inserter_new(workers);
+    if (!r->inserter)
+        return ADB_NO_MEMORY;
+    in->replay = replay;
+    in->context = r;
+    adb_status status = wal_recover(in, found);
+    if (status == ADB_OK)
+        status = inserter_drain(r->inserter);
+    inserter_free(r->inserter);
+    r->inserter = NULL;
     return status;
 }
 
@@ -135,10 +160,8 @@ adb_status db_recover_log(struct db_recovery *r,
         .closed_cleanly = state->closed_cleanly,
         .check_only = true, /* what is not synced is written anew */
         .database = state->database,
-        .replay = replay,
-        .context = r,
     };
-    adb_status status = wal_recover(&in, found);
+    adb_status status = replay_log(r, &in, found);
     if (status != ADB_OK)
         return status;
     /* Part of the log is in tables now or cannot stay: let it all be, so that
