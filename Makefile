@@ -5,7 +5,8 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
 .PHONY: all build run test install coverage bench bench-build bench-full \
-	bench-large bench-stall bench-scaling guard fuzz clean help deps test-deps format \
+	bench-large bench-stall bench-scaling bench-amplification guard fuzz \
+	clean help deps test-deps format \
 	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic \
 	soak-threads soak-sim mutants
 
@@ -55,6 +56,14 @@ bench-stall: bench-build
 	@python3 bench/compare/compare.py --name bench-stall --rows stall \
 		--engines albertdb,rocksdb --num 2000000 --rounds 1 \
 		--memtable 64M --seconds $(or $(SECONDS),600)
+
+## make bench-amplification  bytes written and kept for each of the user's
+bench-amplification: build
+	@cmake --preset release -G Ninja >/dev/null
+	@ninja -C build/release amplification
+	@dir=$$(mktemp -d ./amplification-XXXXXX); status=0; \
+		build/release/bench/amplification $$dir || status=$$?; \
+		rm -rf $$dir; exit $$status
 
 ## make bench-scaling  1 to 20 million keys, 1 to 8 threads (about an hour)
 bench-scaling: bench-build

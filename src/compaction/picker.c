@@ -496,13 +496,26 @@ static uint64_t due_bytes(const struct shape *s)
     return bytes + staged->bytes + below;
 }
 
+/* Tombstones count by their bytes only: they are no space to win. */
+static double above_bottom(const struct shape *s)
+{
+    const struct picker_options *o = &s->input->options;
+    double due = s->bottom_share * (double)shape_bottom(s)->bytes;
+    double bytes = -(double)s->fanout[0] * (double)o->memtable_bytes;
+
+    for (unsigned i = 0; i <= SHAPE_TO_BOTTOM; i++)
+        bytes += (double)s->levels[i].bytes;
+    return due > 0 && bytes > 0 ? bytes / due : 0;
+}
+
 void picker_debt(const struct picker_input *input, struct picker_debt *debt)
 {
     struct shape s;
     double score = 0;
 
     shape_init(&s, input);
-    *debt = (struct picker_debt){.bytes = due_bytes(&s)};
+    *debt = (struct picker_debt){.bytes = due_bytes(&s),
+                                 .above = above_bottom(&s)};
     for (size_t i = 0; i < s.input->run_count; i++)
         debt->runs += input->runs[i].count > 0;
     /* While one group merges, as many runs again may gather. */

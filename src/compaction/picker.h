@@ -128,6 +128,10 @@ struct picker_debt {
     unsigned runs;   /* sorted runs a point read may have to visit, without
                         those set aside: slower writers do not mend them */
     double score;    /* most urgent plan; <= 1.0 no debt */
+    double above;    /* bytes above the bottom, but for what flushes leave there
+                        between two merges, against those that make a merge
+                        into the bottom due; 0: there is no bottom. Of
+                        overwrites they are the space that is wasted */
 };
 void picker_debt(const struct picker_input *input, struct picker_debt *debt);
 

@@ -1,5 +1,7 @@
 #include "db/pressure.h"
 
+#include "base/bytes.h"
+
 /* Before anything was measured: slow enough for a poor disk. */
 static const double unknown_rate = 64.0 * 1024 * 1024;
 static const double slowest_rate = 256.0 * 1024;
@@ -28,6 +30,23 @@ void pressure_compacted(struct pressure *p, uint64_t input_bytes, uint64_t ns,
         return;
     double sustained = rate(input_bytes, ns) / amplification;
     p->compaction_rate = smooth(p->compaction_rate, sustained);
+}
+
+void pressure_merged(struct pressure *p, uint64_t above, uint64_t dropped)
+{
+    if (!above)
+        return;
+    double now = (double)MIN_OF(dropped, above) / (double)above;
+    /* Up at once, down in steps: space that is lost is worse than time. */
+    if (!p->shadowing_known || now > p->shadowing)
+        p->shadowing = now;
+    p->shadowing = smooth(p->shadowing, now);
+    p->shadowing_known = true;
+}
+
+double pressure_garbage(const struct pressure *p, double above)
+{
+    return p->shadowing_known ? p->shadowing * above : above;
 }
 
 /* 0 at or below soft, 1 at or above hard, straight in between. */
@@ -60,7 +79,8 @@ static double compaction_strain(const struct pressure_input *in)
     double by_bytes = strain((double)in->debt_bytes, (double)in->debt_soft,
                              (double)in->debt_hard);
     double by_runs = strain(in->runs, in->runs_soft, in->runs_hard);
-    return by_bytes > by_runs ? by_bytes : by_runs;
+    double by_space = strain(in->garbage, in->garbage_soft, in->garbage_hard);
+    return MAX_OF(MAX_OF(by_bytes, by_runs), by_space);
 }
 
 uint64_t pressure_pace(struct pressure *p, const struct pressure_input *in)

@@ -61,10 +61,10 @@ static void parse_tree(struct tree *t, const char *text)
             continue;
         if (slash) {
             assert_true(t->input.run_count < RUNS_MAX);
-            t->runs[t->input.run_count++] = (struct picker_run){
-                .level = (uint32_t)strtoul(word, NULL, 10),
-                .run = strtoull(slash + 1, NULL, 10),
-                .tables = &t->tables[tables]};
+            t->runs[t->input.run_count++] =
+                (struct picker_run){.level = (uint32_t)strtoul(word, NULL, 10),
+                                    .run = strtoull(slash + 1, NULL, 10),
+                                    .tables = &t->tables[tables]};
             continue;
         }
         assert_true(tables < TABLES_MAX && t->input.run_count > 0);
@@ -112,10 +112,9 @@ static void print_plan(const struct picker_plan *p, char *out, size_t size)
     if (p->kind != PICKER_NONE)
         assert_ok(buffer_printf(&b, " > %u/%llu", p->output_level,
                                 (unsigned long long)p->output_run));
-    assert_ok(buffer_printf(&b, "%s%s%s%s", p->keep_runs ? " keep" : "",
-                            p->new_runs ? " new" : "",
-                            p->output_bottom ? " old" : "",
-                            p->blocked ? " blocked" : ""));
+    assert_ok(buffer_printf(
+        &b, "%s%s%s%s", p->keep_runs ? " keep" : "", p->new_runs ? " new" : "",
+        p->output_bottom ? " old" : "", p->blocked ? " blocked" : ""));
     for (size_t i = 0; i < p->cut_count; i++)
         assert_ok(buffer_printf(&b, "%s%.*s", i ? "," : " cuts ",
                                 (int)p->cuts[i].size,
@@ -239,8 +238,7 @@ static void test_into_the_bottom(void **state)
          "15/5: a-p*200 16/1: a-c*100 d-f*20 g-i*100 j-p*10",
          "merge 0:0+1 1:0+4 > 16/1 old cuts d"},
         {"runs that stand at the bottom are one in the end", NULL,
-         "16/5: a-c*200 16/1: a-c*500 d-f*500",
-         "merge 0:0+1 1:0+1 > 16/1 old"},
+         "16/5: a-c*200 16/1: a-c*500 d-f*500", "merge 0:0+1 1:0+1 > 16/1 old"},
         {"a run without a bottom becomes it", NULL, "2/5: a-c*200 d-f*200",
          "move 0:0+2 > 16/0 keep"},
         {"the oldest of several", NULL, "2/6: a-c*200 2/5: a-c*200 d-f*200",
@@ -260,8 +258,7 @@ static void test_middle(void **state)
          "3/6: a-d*90 e-h*90 3/5: a-d*90 e-h*90 16/1: a-d*9000 e-h*9000",
          "merge 0:0+1 1:0+1 > 3/5"},
         {"it is complete: on to where it rests", "merge=100",
-         "3/5: a-d*90 e-h*90 16/1: a-d*9000 e-h*9000",
-         "move 0:0+2 > 4/0 keep"},
+         "3/5: a-d*90 e-h*90 16/1: a-d*9000 e-h*9000", "move 0:0+2 > 4/0 keep"},
         {"not while a job has a part of it", "merge=100",
          "3/5: a-d*90 e-h*90! 16/1: a-d*9000 e-h*9000", "none blocked"},
     };
@@ -324,8 +321,7 @@ static void test_idle(void **state)
         {"garbage makes it worth while", "idle=9999 garbage=200",
          "0/5: a-f*10 16/1: a-f*900", "merge 0:0+1 > 2/5"},
         {"flushes first", "idle=9999",
-         "0/6: a-f*100 0/5: a-f*100 16/1: a-f*900",
-         "merge 0:0+1 1:0+1 > 2/5"},
+         "0/6: a-f*100 0/5: a-f*100 16/1: a-f*900", "merge 0:0+1 1:0+1 > 2/5"},
         {"as far as the budget goes", "idle=150",
          "0/6: a-f*100 0/5: a-f*100 16/1: a-f*900", "none"},
         {"a job has them", "idle=9999",
@@ -371,11 +367,9 @@ static void test_leveled(void **state)
         {"not while a job has a part of it", "leveled",
          "14/5: a-c*900! d-f*900", "none blocked"},
         {"no run on the level below", "leveled",
-         "10/5: a-c*900 d-f*900 16/1: a-f*100",
-         "move 0:0+2 > 12/0 keep"},
+         "10/5: a-c*900 d-f*900 16/1: a-f*100", "move 0:0+2 > 12/0 keep"},
         {"what another policy left on an odd level", "leveled",
-         "11/5: a-c*900 d-f*900 16/1: a-f*10000000",
-         "move 0:0+2 > 12/0 keep"},
+         "11/5: a-c*900 d-f*900 16/1: a-f*10000000", "move 0:0+2 > 12/0 keep"},
         {"several runs on a level", "leveled",
          "14/6: a-c*90 14/5: a-c*90 16/1: a-f*900000",
          "merge 0:0+1 1:0+1 > 14/5"},
@@ -461,16 +455,22 @@ static void test_debt(void **state)
         const char *tree;
         uint64_t bytes;
         unsigned runs;
+        double above;
     } cases[] = {
-        {"", 0, 0},
-        {"0/2: a-f*10 0/1: a-f*10", 0, 2},
-        {"0/4: a-f*10 0/3: a-f*10 0/2: a-f*10 0/1: a-f*10", 40, 4},
-        {"3/4: a-f*10 3/3: a-f*20 16/1: a-f*900", 30, 3},
-        {"3/4: a-f*10 16/1: a-f*900", 0, 2},
+        {"", 0, 0, 0},
+        {"0/2: a-f*10 0/1: a-f*10", 0, 2, 0},
+        {"0/4: a-f*10 0/3: a-f*10 0/2: a-f*10 0/1: a-f*10", 40, 4, 0},
+        {"3/4: a-f*10 3/3: a-f*20 16/1: a-f*900", 30, 3, 0},
+        {"3/4: a-f*10 16/1: a-f*900", 0, 2, 0},
         /* With the tables of the bottom that it spans. */
-        {"15/4: c-e*50 16/1: a-b*100 c-c*200 e-g*400 h-i*800", 650, 2},
-        {"15/4: 16/1: a-b*100", 0, 1},
-        {"15/4: a-b*50", 50, 1},
+        {"15/4: c-e*50 16/1: a-b*100 c-c*200 e-g*400 h-i*800", 650, 2, 0},
+        {"15/4: 16/1: a-b*100", 0, 1, 0},
+        {"15/4: a-b*50", 50, 1, 0},
+        /* Above four memtables of 100, against 0.4 of the bottom. */
+        {"0/6: a-f*100 2/5: a-f*200 15/4: a-f*500 16/1: a-f*1000", 1500, 4, 1},
+        {"2/5: a-f*1000 16/1: a-f*1000", 0, 2, 1.5},
+        {"2/5: a-f*400 16/1: a-f*1000", 0, 2, 0},
+        {"2/5: a-f*1000", 0, 1, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         static struct tree t;
@@ -481,6 +481,7 @@ static void test_debt(void **state)
         picker_debt(&t.input, &debt);
         assert_int_equal(debt.bytes, cases[i].bytes);
         assert_int_equal(debt.runs, cases[i].runs);
+        assert_float_equal(debt.above, cases[i].above, 1e-6);
     }
 }
 
@@ -511,8 +512,8 @@ static void test_out_of_memory(void **state)
          "16/1: a-b*900 c-d*900 e-f*900",
          NULL},
         {"relabel", NULL, "2/5: a-c*200 d-f*200 16/1: a-c*500 d-f*500", NULL},
-        {"slice", NULL,
-         "15/5: a-p*200 16/1: a-c*100 d-f*20 g-i*100 j-p*10", NULL},
+        {"slice", NULL, "15/5: a-p*200 16/1: a-c*100 d-f*20 g-i*100 j-p*10",
+         NULL},
         {"aside", NULL, "16/100: a-c*10 d-f*10? 16/90: a-f*10", NULL},
         {"back", NULL, "16/100: a-c*10 d-f*10 17/9: a-f*10", NULL},
         {"range", NULL, "2/5: a-c*100 d-f*100 16/1: a-c*500 d-f*500", NULL},

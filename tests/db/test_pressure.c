@@ -87,6 +87,43 @@ static void test_debt(void **state)
     assert_int_equal((uint64_t)p.allowed_rate, (uint64_t)(48 * MIB));
 }
 
+/* What is wasted counts as far as merges find something to drop. */
+static void test_garbage(void **state)
+{
+    (void)state;
+    struct pressure p = {.compaction_rate = 40 * MIB};
+    struct pressure_input in = calm();
+    in.garbage_soft = 0.5;
+    in.garbage_hard = 1.1;
+    in.garbage = 0.5;
+    assert_int_equal(pressure_pace(&p, &in), 0);
+    uint64_t last = 0;
+    for (in.garbage = 0.6; in.garbage < 1.15; in.garbage += 0.1) {
+        uint64_t pace = pressure_pace(&p, &in);
+        assert_true(pace > last);
+        assert_string_equal(p.cause, "compaction is behind");
+        last = pace;
+    }
+    assert_int_equal((uint64_t)p.allowed_rate, 30 << 20);
+}
+
+static void test_shadowing(void **state)
+{
+    (void)state;
+    struct pressure p = {.cause = ""};
+    pressure_merged(&p, 0, 0); /* says nothing */
+    assert_float_equal(pressure_garbage(&p, 2), 2, 1e-6);
+    pressure_merged(&p, 100, 0);
+    assert_float_equal(pressure_garbage(&p, 2), 0, 1e-6);
+    /* Up at once, down in steps. */
+    pressure_merged(&p, 100, 50);
+    assert_float_equal(pressure_garbage(&p, 2), 1, 1e-6);
+    pressure_merged(&p, 100, 0);
+    assert_float_equal(pressure_garbage(&p, 2), 0.7, 1e-6);
+    pressure_merged(&p, 100, 300); /* versions of the same run */
+    assert_float_equal(pressure_garbage(&p, 2), 2, 1e-6);
+}
+
 static void test_both(void **state)
 {
     (void)state;
@@ -122,9 +159,10 @@ static void test_rates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_calm),  cmocka_unit_test(test_flushes),
-        cmocka_unit_test(test_debt),  cmocka_unit_test(test_both),
-        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_calm),      cmocka_unit_test(test_flushes),
+        cmocka_unit_test(test_debt),      cmocka_unit_test(test_both),
+        cmocka_unit_test(test_rates),     cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_shadowing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
