@@ -13,7 +13,8 @@ static const uint64_t tick_ns = 1000000000;
 struct keeper {
     adb *db;
     uint64_t seen_seq, quiet_since_ns;
-    uint64_t paid_ns; /* of db_extra_run_ns: spent on merges already */
+    uint64_t paid_ns;  /* of db_extra_run_ns: spent on merges already */
+    uint64_t sweep_ns; /* when to look for tables that nobody needs */
 };
 
 /* durability=process promises to reach the disk within the interval. */
@@ -102,6 +103,16 @@ static bool prepare(adb *db)
     return busy || wal_wants_prepare(db->wal);
 }
 
+/* What readers were the last to use. Merges remove their own; removing takes
+   long on a busy disk, and the log comes first. */
+static void sweep(struct keeper *k, uint64_t now, bool busy)
+{
+    if (busy || now < k->sweep_ns)
+        return;
+    db_remove_obsolete(k->db);
+    k->sweep_ns = now + tick_ns;
+}
+
 static void *keeper_thread(void *argument)
 {
     struct keeper k = {.db = argument};
@@ -115,7 +126,7 @@ static void *keeper_thread(void *argument)
         uint64_t now = clock_now_ns();
         notice_idle(&k, now);
         notice_reads(&k);
-        db_remove_obsolete(db);
+        sweep(&k, now, more);
         mutex_lock(&db->log_lock);
         if (db->log_stop || more || atomic_load(&db->log_signalled))
             continue;

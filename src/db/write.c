@@ -15,6 +15,9 @@
    replaces its node again and again and fills the log faster than the tree. */
 enum { LOG_FACTOR = 4 };
 
+/* So close to its end a segment counts as full. */
+enum { SEGMENT_END = 4096 };
+
 static const uint64_t pace_burst_ns = 1000000;     /* unpaid before a sleep */
 static const uint64_t pace_sleep_max_ns = 30000000;
 
@@ -220,10 +223,20 @@ static adb_status heal_log_unlocking(adb *db, uint64_t deadline_ns)
     return ADB_OK;
 }
 
+/* The log begins a new segment for this write, and would soon again for the
+   next memtable, sooner than one can be made. */
+static bool may_share_rotation(adb *db, const struct plan *p)
+{
+    return p->logged && wal_room(db->wal) < p->bytes + SEGMENT_END &&
+           memtable_used(db->active.table) >
+               db->options.memtable_size / 4 * 3;
+}
+
 static bool fits(adb *db, const struct plan *p)
 {
     return memtable_has_room(db->active.table, p->worst_case) &&
-           db->active.log_bytes < LOG_FACTOR * db->options.memtable_size;
+           db->active.log_bytes < LOG_FACTOR * db->options.memtable_size &&
+           likely(!may_share_rotation(db, p));
 }
 
 /* Leaves the writable memtable with room for the write. */

@@ -334,6 +334,14 @@ static adb_status next_segment(struct wal *w, uint64_t seq, size_t record)
     return begin_segment(w, s);
 }
 
+uint64_t wal_room(const struct wal *w)
+{
+    const struct wal_segment *s = w->current;
+    if (!s)
+        return UINT64_MAX;
+    return s->capacity - atomic_load_explicit(&s->end, memory_order_relaxed);
+}
+
 uint64_t wal_rotate(struct wal *w)
 {
     mutex_lock(&w->lock);

@@ -103,6 +103,10 @@ adb_status wal_sync(struct wal *w, struct wal_position at) ADB_MUST_CHECK;
 /* Where the log ends now; all zero when nothing was appended. Any thread. */
 struct wal_position wal_end_position(struct wal *w);
 
+/* Bytes left in the present segment, for records and what frames them; none:
+   UINT64_MAX. Under the caller's write lock. */
+uint64_t wal_room(const struct wal *w);
+
 /* Ends the present segment: the next append begins a new one. Returns a number
    above every segment that holds a record and not above any that will: what
    the next memtable owns begins there. After a failure this clears the

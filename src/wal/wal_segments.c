@@ -185,6 +185,15 @@ static adb_status populate_ahead(struct wal_segment *s)
     }
 }
 
+/* The offset behind which the next segment is made: early, since a disk under
+   load takes its time, and a memtable may end a segment anywhere; but not of a
+   log that holds next to nothing. */
+static uint64_t make_from(const struct wal_segment *s)
+{
+    enum { EARLY = 1 << 20 };
+    return MIN_OF(s->capacity / 2, (uint64_t)EARLY);
+}
+
 /* The offset from which on there is something to do again. */
 static uint64_t next_prepare_locked(const struct wal *w,
                                     const struct wal_segment *s, bool failed)
@@ -197,7 +206,7 @@ static uint64_t next_prepare_locked(const struct wal *w,
     if (have < s->capacity)
         at = have > WAL_POPULATE_AHEAD / 2 ? have - WAL_POPULATE_AHEAD / 2 : 0;
     if (!w->prepared)
-        at = MIN_OF(at, s->capacity / 2);
+        at = MIN_OF(at, make_from(s));
     return at;
 }
 
@@ -206,7 +215,7 @@ static bool begin_making(struct wal *w, const struct wal_segment *s)
     uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
     mutex_lock(&w->lock);
     bool make = w->current == s && !w->prepared && !w->making &&
-                end > s->capacity / 2;
+                end > make_from(s);
     if (make)
         w->making = true;
     mutex_unlock(&w->lock);

@@ -111,10 +111,36 @@ static void test_rotate_while_making(void **state)
     env_memory_free(env);
 }
 
+/* A memtable may end a segment anywhere: the next one is made long before the
+   present one is half full, or the writer would have to. */
+static void test_made_early(void **state)
+{
+    (void)state;
+    struct env *env = env_memory_new(ENV_MEMORY_STRICT);
+    struct log log;
+    struct wal_position at = {0};
+    CHECK_OK(env_make_dir(env, "/log"));
+    log_init(&log, env, "/log", WAL_ACCESS_MAP);
+    log.options.min_segment = log.options.max_segment = 16 << 20;
+    log_open(&log);
+    for (unsigned segment = 1; segment <= 4; segment++) {
+        do
+            CHECK_OK(log_append(&log, 10000, 1, &at));
+        while (at.offset < (1 << 20) + 10000);
+        for (bool busy = true; busy;)
+            CHECK_OK(wal_prepare(log.wal, &busy));
+        assert_int_equal(log.created_count, segment + 1);
+        wal_rotate(log.wal);
+    }
+    wal_abandon(log.wal);
+    env_memory_free(env);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rotate_while_making),
+        cmocka_unit_test(test_made_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
