@@ -28,7 +28,7 @@ struct chunk {
 
 struct worker {
     struct chunk *filling; /* the caller's */
-    struct chunk *spare;   /* the caller's; NULL while it is `work` */
+    struct chunk *spare;   /* the caller's, but while it is `work` */
     struct thread thread;
 
     struct mutex lock;

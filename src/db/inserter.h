@@ -1,7 +1,7 @@
 /*
  * Recovered writes go into the memtable by several threads. An insert waits
- * for memory most of its time, so two of them are nearly twice as fast, while
- * whoever replays the log reads, verifies and decodes.
+ * for memory most of its time; here several wait at once, while whoever replays
+ * the log reads, verifies and decodes.
  *
  *      replay --copy--> [ chunk | chunk ] --> worker --> memtable
  *             \-------> [ chunk | chunk ] --> worker --/
