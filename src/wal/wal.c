@@ -474,9 +474,7 @@ static adb_status make_room(struct wal *w, uint64_t seq, struct record *r)
     bool changed = watermark_changed(w);
     struct wal_segment *s = w->current;
     r->size = record_size(r->payload.size, changed);
-    if (unlikely(!s || s->capacity - atomic_load_explicit(
-                                         &s->end, memory_order_relaxed) <
-                           r->size)) {
+    if (unlikely(!s || wal_room(w) < r->size)) {
         adb_status status = next_segment(w, seq, r->size);
         if (status != ADB_OK)
             return status;
