@@ -97,10 +97,11 @@ static void put(adb *db, uint64_t i, uint64_t *random)
     check(adb_put(db, NULL, key, KEY, value, VALUE));
 }
 
-/* Until no byte has been written to tables for some seconds. */
+/* Until no byte has been written to tables for longer than it takes idle merges
+   to begin. */
 static void settle(adb *db)
 {
-    enum { QUIET = 5 };
+    enum { QUIET = 15 };
     double before = -1;
     for (int quiet = 0; quiet < QUIET; quiet++) {
         double now = look(db).written;
