@@ -3,11 +3,13 @@
 
 #include <assert.h>
 
+#include "sst/heads.h"
+
 enum {
     HEADER = 16,
     RECORD_MIN = 3, /* three one-byte varints */
-    GROUP = 8,      /* heads in a line of LINE bytes */
-    LINE = 64
+    GROUP = HEADS_GROUP,
+    LINE = 64 /* bytes, of a group of heads */
 };
 
 /* ---- decoding ---- */
@@ -159,25 +161,43 @@ adb_status sst_index_decode(const uint8_t *raw, size_t size, uint64_t limit,
 
 /* ---- searching ---- */
 
-/* The first head that is >= head; count if none. */
-static uint32_t heads_lower_bound(const struct sst_index *index, uint64_t head)
+typedef size_t heads_below(const uint64_t *group, uint64_t head);
+
+/* Inlined into each of its callers, and below into it. */
+__attribute__((always_inline)) static inline uint32_t
+descend(const struct sst_index *index, uint64_t head, heads_below *below)
 {
     size_t group = 0;
 
-    /* Then every level has such a head too. */
-    if (unlikely(head > index->last_head))
-        return index->count;
     for (uint32_t k = index->top_level + 1; k-- > 0;) {
         const uint64_t *line = index->levels[k] + group * GROUP;
-        size_t less = 0;
         /* Whatever the heads say, it is of this group. */
         if (k == 0 && index->fetch)
             __builtin_prefetch(index->fetch + group * GROUP);
-        for (int i = 0; i < GROUP; i++)
-            less += line[i] < head;
-        group = group * GROUP + less;
+        group = group * GROUP + below(line, head);
     }
     return (uint32_t)group;
+}
+
+#ifdef HEADS_AVX2
+HEADS_WITH_AVX2 static uint32_t descend_avx2(const struct sst_index *index,
+                                             uint64_t head)
+{
+    return descend(index, head, heads_below_avx2);
+}
+#endif
+
+/* The first head that is >= head; count if none. */
+static uint32_t heads_lower_bound(const struct sst_index *index, uint64_t head)
+{
+    /* Then every level has such a head too. */
+    if (unlikely(head > index->last_head))
+        return index->count;
+#ifdef HEADS_AVX2
+    if (likely(heads_can_avx2()))
+        return descend_avx2(index, head);
+#endif
+    return descend(index, head, heads_below_plain);
 }
 
 /* A separator of this head, which is the suffix's, cannot be below the suffix:
