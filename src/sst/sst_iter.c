@@ -150,6 +150,37 @@ static void unpin(struct block_frame *frame)
         cache_unpin(&frame->frame);
 }
 
+/* Processors foresee an ascending walk, and not beyond a page: going backward
+   the bytes in front of the entry are asked for, two steps of a hundred bytes
+   ahead. Such addresses may lie outside the block; asking harms nothing. */
+static inline void prefetch_before(const uint8_t *entry)
+{
+    __builtin_prefetch(entry - 320);
+    __builtin_prefetch(entry - 384);
+}
+
+/* The cached neighbour in the direction of travel will be entered next: its
+   view and arrays, and the entries at the end that a backward walk meets. The
+   frame is not looked into, so it may be gone by then. */
+static void prefetch_neighbour(const struct sst_iter *it, bool backward)
+{
+    const struct sst_index *index = &it->index->index;
+    uint32_t block = backward ? it->block - 1 : it->block + 1;
+    if (block >= index->count)
+        return;
+    struct cache_frame *frame = atomic_load_explicit(&it->index->slots[block],
+                                                     memory_order_relaxed);
+    if (!frame)
+        return;
+    block_frame_prefetch(block_frame_of(frame));
+    if (!backward || it->reader->map)
+        return;
+    const uint8_t *end = block_frame_of(frame)->raw +
+                         index->blocks[block].handle.raw_size;
+    for (int line = 1; line <= 6; line++)
+        __builtin_prefetch(end - 64 * line);
+}
+
 /* The block stays pinned until another one is left. */
 static void unload_block(struct sst_iter *it)
 {
@@ -413,6 +444,7 @@ static void iter_next(struct kv_iter *base)
     base->status = ADB_OK; /* of damage that is passed over */
     if (step_block(it, false)) {
         it->entry = 0;
+        prefetch_neighbour(it, false);
         show(it);
     }
 }
@@ -423,6 +455,7 @@ static void iter_prev(struct kv_iter *base)
     assert(base->valid);
     if (likely(it->entry > 0)) {
         it->entry--;
+        prefetch_before(sst_block_at(&it->view, it->entry));
         show(it);
         return;
     }
@@ -432,6 +465,7 @@ static void iter_prev(struct kv_iter *base)
     base->status = ADB_OK;
     if (step_block(it, true)) {
         it->entry = it->view.count - 1;
+        prefetch_neighbour(it, true);
         show(it);
     }
 }
