@@ -20,6 +20,7 @@ struct input_sums {
     size_t tables;
     uint64_t bytes;   /* of files */
     uint64_t entries;
+    uint64_t above;   /* entries of runs above the bottom */
     uint64_t raw;     /* of keys and values */
 };
 
@@ -36,6 +37,8 @@ static void sum_inputs(const struct compaction_job *job,
             sums->tables++;
             sums->bytes += info->size;
             sums->entries += info->entries;
+            if (run->level < PICKER_BOTTOM_LEVEL)
+                sums->above += info->entries;
             sums->raw += info->key_bytes + info->value_bytes;
         }
     }
@@ -222,6 +225,7 @@ static void fill_result(const struct input_sums *inputs,
         .bytes_out = run->bytes,
         .entries_in = run->entries_in,
         .entries_out = run->entries_out,
+        .entries_above = inputs->above,
         .shadowed_dropped = run->shadowed,
         .tombstones_dropped = run->tombstones,
         .tables_in = inputs->tables,

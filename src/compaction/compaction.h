@@ -32,6 +32,7 @@ struct compaction_job {
 
 struct compaction_result {
     uint64_t bytes_in, bytes_out, entries_in, entries_out;
+    uint64_t entries_above; /* of those in: from above the bottom */
     uint64_t shadowed_dropped, tombstones_dropped;
     size_t tables_in, tables_out;
     bool moved; /* a trivial move: nothing rewritten */

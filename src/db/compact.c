@@ -166,21 +166,6 @@ static void count_job(adb *db, const struct compaction_result *r, uint64_t ns)
     db_count(&db->counters.tombstones_dropped, r->tombstones_dropped);
 }
 
-/* Entries of all inputs but those of the bottom, for a merge into it. */
-static uint64_t entries_above(const struct version *v,
-                              const struct picker_plan *plan)
-{
-    uint64_t entries = 0;
-    for (size_t i = 0; i < plan->source_count; i++) {
-        const struct picker_source *s = &plan->sources[i];
-        const struct version_run *run = &v->runs[s->run_index];
-        for (size_t t = 0; run->level < PICKER_BOTTOM_LEVEL && t < s->count;
-             t++)
-            entries += run->tables[s->first + t]->info.entries;
-    }
-    return entries;
-}
-
 static void update_debt_locked(adb *db)
 {
     struct db_picker_input in;
@@ -229,7 +214,7 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
                            COMPACTION_AMPLIFICATION);
         if (plan->kind == PICKER_MERGE &&
             plan->output_level == PICKER_BOTTOM_LEVEL)
-            pressure_merged(&db->pressure, entries_above(in->version, plan),
+            pressure_merged(&db->pressure, result.entries_above,
                             result.shadowed_dropped);
     }
     return ADB_OK;
