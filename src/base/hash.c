@@ -4,25 +4,6 @@
 
 #include "base/alloc.h"
 
-/* The hash library's own choice among SSE2, AVX2 and AVX-512 at run time: the
-   same sums. It is for large values: a get of 64 KiB that misses the cache
-   takes 0.87 of the time. Blocks of 4 KiB, which just came from the kernel, do
-   not gain (hot in a loop they take a third of the time; beside everything
-   else of a get, nothing or 5 % more). The shared library has it on x86, the
-   static one has not; then the names are null. */
-enum { LARGE = 16 << 10 };
-#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
-#define XXH_DISPATCH_DISABLE_REPLACE
-#include <xxh_x86dispatch.h>
-#pragma weak XXH3_64bits_dispatch
-#pragma weak XXH3_64bits_withSeed_dispatch
-#pragma weak XXH3_64bits_update_dispatch
-#define HASH_BY(name, size) \
-    ((size) >= LARGE && name##_dispatch ? name##_dispatch : name)
-#else
-#define HASH_BY(name, size) name
-#endif
-
 uint64_t hash_key(const void *data, size_t size)
 {
     return XXH3_64bits(data, size);
@@ -30,7 +11,7 @@ uint64_t hash_key(const void *data, size_t size)
 
 uint64_t checksum_bytes(const void *data, size_t size)
 {
-    return HASH_BY(XXH3_64bits, size)(data, size);
+    return XXH3_64bits(data, size);
 }
 
 /* Mixed so that neighbouring files and offsets give unrelated seeds. */
@@ -43,8 +24,8 @@ static uint64_t place_seed(uint64_t file_number, uint64_t offset)
 uint64_t checksum_bound(const void *data, size_t size, uint64_t file_number,
                         uint64_t offset)
 {
-    uint64_t sum = HASH_BY(XXH3_64bits_withSeed, size)(
-        data, size, place_seed(file_number, offset));
+    uint64_t sum =
+        XXH3_64bits_withSeed(data, size, place_seed(file_number, offset));
     /* Zero is kept to mean "nothing here". */
     return sum ? sum : 1;
 }
@@ -62,7 +43,7 @@ int checksum_stream_init(struct checksum_stream *s)
 void checksum_stream_update(struct checksum_stream *s, const void *data,
                             size_t size)
 {
-    HASH_BY(XXH3_64bits_update, size)(s->state, data, size);
+    XXH3_64bits_update(s->state, data, size);
 }
 
 uint64_t checksum_stream_value(const struct checksum_stream *s)
