@@ -181,9 +181,9 @@ class Values(TerminalTest):
 class Progress(TerminalTest):
     """What stands on standard error while a file is loaded slowly."""
 
-    def load(self, width=80):
+    def load(self, width=80, pairs=200000):
         file = self.write("pairs.tsv", b"".join(
-            b"key%07d\t%s\n" % (i, b"v" * 50) for i in range(200000)))
+            b"key%07d\t%s\n" % (i, b"v" * 50) for i in range(pairs)))
         t = self.terminal("load", file, "--durability", "process",
                           width=width, files=("stderr",))
         t.process.stdin.close()
@@ -191,8 +191,9 @@ class Progress(TerminalTest):
         return t.seen
 
     def test_bar(self):
-        for _ in range(5):  # a fast machine may be done before it is drawn
-            seen = self.load()
+        # A fast machine may be done before it is drawn.
+        for pairs in (200000, 400000, 800000, 1600000, 3200000):
+            seen = self.load(pairs=pairs)
             drawn = re.findall(
                 rb"\rload \[(#*\.*)\] +(\d+) %  [\d.]+ [KMG]?i?B/s"
                 rb"  \d+:\d\d left\x1b\[K", seen)
@@ -202,7 +203,7 @@ class Progress(TerminalTest):
         for bar, percent in drawn:
             self.assertLessEqual(abs(bar.count(b"#") / len(bar) -
                                      int(percent) / 100), 0.06)
-        self.assertIn(b"\r\x1b[Kloaded 200,000 pairs", seen)
+        self.assertIn(b"\r\x1b[Kloaded %s pairs" % f"{pairs:,}".encode(), seen)
 
     def test_width(self):
         for width in (20, 40, 60, 250):
