@@ -223,14 +223,23 @@ static struct picker_plan whole_plan(struct world *w, struct plan_memory *m)
 
 /* ---- checks ---- */
 
-static void check_result(const struct version_edit *edit,
+static void check_result(const struct compaction_job *job,
+                         const struct version_edit *edit,
                          const struct compaction_result *r)
 {
-    uint64_t bytes = 0, entries = 0;
+    uint64_t bytes = 0, entries = 0, above = 0;
     for (size_t i = 0; i < edit->added_count; i++) {
         bytes += edit->added[i].info.size;
         entries += edit->added[i].info.entries;
     }
+    for (size_t i = 0; i < job->plan->source_count; i++) {
+        const struct picker_source *from = &job->plan->sources[i];
+        const struct version_run *run = &job->version->runs[from->run_index];
+        for (size_t t = from->first; t < from->first + from->count; t++)
+            if (run->level != PICKER_BOTTOM_LEVEL)
+                above += run->tables[t]->info.entries;
+    }
+    assert_int_equal(r->entries_above, above);
     assert_int_equal(r->tables_out, edit->added_count);
     assert_int_equal(r->tables_in, edit->removed_count);
     assert_int_equal(r->bytes_out, bytes);
@@ -265,7 +274,7 @@ static void compact_once(struct world *w, const struct picker_plan *plan)
     assert_int_equal(env_memory_pending(w->store->disk), 0);
     assert_false(w->progress_fell);
     assert_true(w->last_progress <= result.bytes_in);
-    check_result(&edit, &result);
+    check_result(&job, &edit, &result);
     check_cuts(&edit, plan);
     store_apply(w->store, &edit);
     store_check_files(w->store);
@@ -337,7 +346,8 @@ static void test_nothing_survives(void **state)
     random_seed(&w->random, 1);
     w->store = store_new();
     w->cancel_after = -1;
-    write_run(w->store, old, 2, 1, (struct table_place){1, 1}, &edit);
+    write_run(w->store, old, 2, 1,
+              (struct table_place){PICKER_BOTTOM_LEVEL, 1}, &edit);
     write_run(w->store, new, 2, 1, (struct table_place){0, 2}, &edit);
     store_apply(w->store, &edit);
     struct picker_plan plan = whole_plan(w, &m);
