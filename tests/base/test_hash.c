@@ -6,8 +6,12 @@
 #define XXH_VECTOR 0 /* XXH_SCALAR */
 #include <xxhash.h>
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -72,11 +76,59 @@ static void test_in_pieces(void **state)
     }
 }
 
+#ifdef __x86_64__
+enum { UPPER_HALVES = 1 << 2 };
+
+/* Which parts of the registers are not as they were in the beginning, as the
+   processor keeps track of it; 0 when it does not tell. */
+static uint32_t parts_in_use(void)
+{
+    uint32_t a, b, c, d, high, low;
+    if (!__get_cpuid_count(0xD, 1, &a, &b, &c, &d) || !(a & 1 << 2))
+        return 0;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+    return low;
+}
+
+/* Upper halves left in use slow down all that its thread does with the lower
+   ones later: whole loops took twice as long. */
+static void test_upper_halves_are_left_clear(void **state)
+{
+    (void)state;
+    if (!__builtin_cpu_supports("avx"))
+        skip();
+    __asm__ volatile("vpcmpeqd %%xmm0, %%xmm0, %%xmm0\n"
+                     "vinsertf128 $1, %%xmm0, %%ymm0, %%ymm0" ::
+                         : "xmm0");
+    bool told = parts_in_use() & UPPER_HALVES;
+    __asm__ volatile("vzeroupper");
+    if (!told || parts_in_use() & UPPER_HALVES)
+        skip(); /* the processor does not keep track so closely */
+
+    for (size_t size = 1; size <= MOST; size += size < 3000 ? 500 : 9000) {
+        checksum_bytes(bytes, size);
+        assert_false(parts_in_use() & UPPER_HALVES);
+        checksum_bound(bytes, size, 9, size);
+        assert_false(parts_in_use() & UPPER_HALVES);
+        struct checksum_stream s;
+        assert_int_equal(checksum_stream_init(&s), 0);
+        checksum_stream_update(&s, bytes, size);
+        assert_false(parts_in_use() & UPPER_HALVES);
+        checksum_stream_value(&s);
+        assert_false(parts_in_use() & UPPER_HALVES);
+        checksum_stream_deinit(&s);
+    }
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_in_pieces),
+#ifdef __x86_64__
+        cmocka_unit_test(test_upper_halves_are_left_clear),
+#endif
     };
     return cmocka_run_group_tests(tests, fill, NULL);
 }
