@@ -34,6 +34,7 @@ struct model {
     size_t *run_capacity;
     size_t run_count, run_room;
     uint64_t next_run;
+    uint64_t since_bottom; /* as in picker_input */
     struct running jobs[MAX_JOBS];
     unsigned job_count;
 
@@ -370,6 +371,8 @@ static void finish_job(struct model *m, unsigned index)
     job->done = job->work;
     sample_peak(m);
     m->written += job->work;
+    if (job->plan.output_level == PICKER_BOTTOM_LEVEL)
+        m->since_bottom = 0;
     remove_tables(m, job->inputs, job->input_count);
     drop_sets(m, job->inputs, job->input_count);
     run_add(m, job->plan.output_run, job->plan.output_level, job->output.data,
@@ -410,6 +413,7 @@ static struct picker_input picker_view(const struct model *m)
         .runs = m->runs,
         .run_count = m->run_count,
         .next_run = m->next_run,
+        .since_bottom = m->since_bottom,
     };
 }
 
@@ -470,6 +474,7 @@ static void flush(struct model *m)
     qsort(m->memtable, m->memtable_count, sizeof *m->memtable, compare_keys);
     struct picker_table t = new_table(m, m->memtable, m->memtable_count);
     m->written += (double)t.size;
+    m->since_bottom += t.size;
     run_add(m, m->next_run++, 0, &t, 1);
     m->memtable_count = 0;
     m->stamp_now++;

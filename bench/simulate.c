@@ -1,7 +1,7 @@
 /*
  * simulate: what the picker makes of writes, without a disk.
  *
- *   simulate                 the table of docs/compaction.md
+ *   simulate                 policies, sizes and bandwidths beside each other
  *   simulate --check         asserts the bounds promised there (a test)
  *   simulate name=value...   one case: policy=lazy|leveled|tiered ratio=400
  *                            keys=200000 updates=3 (times keys) zipf=0.99

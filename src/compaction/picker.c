@@ -322,11 +322,34 @@ static adb_status pick_misplaced(const struct shape *s,
                         plan);
 }
 
-/* Small merges first: they take least and save most reads. */
+/* Has so much gathered above the bottom that the merge into it is further
+   behind than that of any tier? Where none has gone into it for long, tiers do
+   not count: nobody knows by now how much of what is above is garbage. */
+static bool bottom_is_behind(const struct shape *s)
+{
+    double due = s->bottom_share * (double)shape_bottom(s)->bytes;
+    double above = (double)shape_weight(s, 0, SHAPE_TO_BOTTOM);
+    bool stale = (double)s->input->since_bottom > due;
+    double most = 1.0;
+
+    for (unsigned i = 0; i < SHAPE_TIERS && !stale; i++)
+        most = MAX_OF(most, (double)s->levels[2 * i].count / s->fanout[i]);
+    return above > 1.25 * due * most;
+}
+
+/* Small merges first: they take least and save most reads. But where writers
+   are fast there is always one more, and overwritten bytes would gather. */
 static adb_status pick_lazy(const struct shape *s, struct picker_plan *plan)
 {
-    adb_status status = pick_flushes(s, plan);
+    adb_status status = ADB_OK;
 
+    if (bottom_is_behind(s)) {
+        status = pick_bottom(s, plan);
+        if (!planned(plan, status))
+            status = pick_into_bottom(s, plan);
+    }
+    if (!planned(plan, status))
+        status = pick_flushes(s, plan);
     if (!planned(plan, status))
         status = pick_bottom(s, plan);
     for (unsigned i = 1; i < SHAPE_TO_BOTTOM && !planned(plan, status); i++)

@@ -4,8 +4,8 @@
  * The engine and bench/simulate drive the same code.
  *
  * Lazy leveling: the bottom level is one range-partitioned run; every level
- * above it holds a few runs of about equal size. See docs/compaction.md for
- * the rules and the figures.
+ * above it holds a few runs of about equal size. picker.c shows the
+ * life of a run, docs/decisions/005-lazy-leveling.md has the figures.
  *
  * Levels never fall with age: 0 (flushes), then even levels where runs rest,
  * each followed by the odd level whose runs are being merged, slice by slice,
@@ -74,6 +74,7 @@ struct picker_input {
     size_t run_count;
     uint64_t next_run;      /* number a new run would get; see picker_plan */
     uint64_t garbage_bytes; /* estimate above the bottom, for idle merging */
+    uint64_t since_bottom;  /* bytes flushed since a merge into the bottom */
     bool idle;              /* no write for a while: may tidy up */
     uint64_t idle_budget;   /* bytes idle rewriting may still cost */
 };

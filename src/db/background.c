@@ -94,7 +94,7 @@ void db_update_pressure_locked(adb *db)
         .runs_hard = 40,
         .garbage = pressure_garbage(&db->pressure, db->debt.above),
         .garbage_soft = 0.5,
-        .garbage_hard = 1.1,
+        .garbage_hard = 1.0,
     };
     uint64_t pace = pressure_pace(&db->pressure, &in);
     atomic_store_explicit(&db->pace_ns_per_kib, pace, memory_order_relaxed);

@@ -64,6 +64,8 @@ adb_status db_picker_input_locked(adb *db, struct db_picker_input *out)
             },
         .runs = out->runs,
         .run_count = v->run_count,
+        .since_bottom =
+            atomic_load(&db->counters.flush_bytes) - db->bottom_mark,
     };
     return ADB_OK;
 }
@@ -184,6 +186,7 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
     struct compaction_result result = {0};
     struct merge m;
     uint64_t began = clock_now_ns();
+    uint64_t flushed = atomic_load(&db->counters.flush_bytes);
     adb_status status = begin_merge_locked(db, in->version, plan, &m);
     if (status != ADB_OK) {
         mark_busy(in->version, plan, false);
@@ -213,9 +216,11 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
         pressure_compacted(&db->pressure, result.bytes_in, took,
                            COMPACTION_AMPLIFICATION);
         if (plan->kind == PICKER_MERGE &&
-            plan->output_level == PICKER_BOTTOM_LEVEL)
+            plan->output_level == PICKER_BOTTOM_LEVEL) {
+            db->bottom_mark = MAX_OF(db->bottom_mark, flushed);
             pressure_merged(&db->pressure, result.entries_above,
                             result.shadowed_dropped);
+        }
     }
     return ADB_OK;
 }

@@ -145,6 +145,8 @@ struct adb {
        flush stops writers once the queue is full; a failing merge does not. */
     struct status_saved flush_error, compaction_error;
     struct pressure pressure;
+    uint64_t bottom_mark; /* bytes flushed before the last merge into the
+                             bottom began */
     uint64_t idle_written_mark; /* bytes written that idle merges paid off */
     struct thread *threads; /* background_threads of them */
     size_t thread_count;

@@ -95,6 +95,7 @@ static void parse_options(struct tree *t, const char *o)
     };
     t->input.idle = o && strstr(o, "idle=");
     t->input.idle_budget = option_of(o, "idle=", 0);
+    t->input.since_bottom = option_of(o, "since=", 0);
     t->input.garbage_bytes = option_of(o, "garbage=", 0);
     t->input.next_run = 1000;
 }
@@ -237,6 +238,37 @@ static void test_into_the_bottom(void **state)
         {"boundaries of the bottom stay, but for crumbs", NULL,
          "15/5: a-p*200 16/1: a-c*100 d-f*20 g-i*100 j-p*10",
          "merge 0:0+1 1:0+4 > 16/1 old cuts d"},
+        {"flushes first", NULL,
+         "0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
+         "15/5: a-c*200 d-f*200 16/1: a-c*500 d-f*500",
+         "merge 0:0+1 1:0+1 2:0+1 3:0+1 > 2/6 cuts d"},
+        {"unless too much has gathered", NULL,
+         "0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
+         "15/5: a-c*240 d-f*240 16/1: a-c*500 d-f*500",
+         "merge 4:0+1 5:0+1 > 16/1 old"},
+        {"or is there and not marked yet", NULL,
+         "0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
+         "2/5: a-c*240 d-f*240 16/1: a-c*500 d-f*500",
+         "move 4:0+2 > 15/0 keep"},
+        {"but then flushes, where they are further behind", "since=400",
+         "0/10: a-f*10 0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
+         "15/5: a-c*240 d-f*240 16/1: a-c*500 d-f*500",
+         "merge 0:0+1 1:0+1 2:0+1 3:0+1 4:0+1 > 2/6 cuts d"},
+        {"or a middle level", NULL,
+         "2/21: a-f*2 2/20: a-f*2 2/19: a-f*2 2/18: a-f*2 2/17: a-f*2 "
+         "2/16: a-f*2 2/15: a-f*2 2/14: a-f*2 2/13: a-f*2 2/12: a-f*2 "
+         "2/11: a-f*2 2/10: a-f*2 2/9: a-f*2 2/8: a-f*2 "
+         "15/5: a-c*240 d-f*240 16/1: a-c*500 d-f*500",
+         "merge 0:0+1 1:0+1 2:0+1 3:0+1 4:0+1 5:0+1 6:0+1 7:0+1 8:0+1 "
+         "9:0+1 10:0+1 11:0+1 12:0+1 13:0+1 > 4/8 cuts d"},
+        {"which does not count for ever", "since=401",
+         "0/10: a-f*10 0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
+         "15/5: a-c*240 d-f*240 16/1: a-c*500 d-f*500",
+         "merge 5:0+1 6:0+1 > 16/1 old"},
+        {"or all that gathered has a job", NULL,
+         "0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
+         "15/5: a-c*300! d-f*300! 16/1: a-c*500! d-f*500!",
+         "merge 0:0+1 1:0+1 2:0+1 3:0+1 > 2/6 cuts d"},
         {"runs that stand at the bottom are one in the end", NULL,
          "16/5: a-c*200 16/1: a-c*500 d-f*500", "merge 0:0+1 1:0+1 > 16/1 old"},
         {"a run without a bottom becomes it", NULL, "2/5: a-c*200 d-f*200",
