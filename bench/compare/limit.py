@@ -12,13 +12,13 @@ class Limit:
     or none is asked for, group is None and commands run as they are: then the
     whole machine's memory caches the files."""
 
-    def __init__(self, limit_bytes):
+    def __init__(self, limit_bytes, root=ROOT):
         self.group = None
         if not limit_bytes:
             return
-        for root, file in ((ROOT, "memory.max"),
-                           (ROOT / "memory", "memory.limit_in_bytes")):
-            if self.make(root / f"albertdb-bench-{os.getpid()}", file,
+        for where, file in ((root, "memory.max"),
+                            (root / "memory", "memory.limit_in_bytes")):
+            if self.make(where / f"albertdb-bench-{os.getpid()}", file,
                          limit_bytes):
                 return
 
@@ -28,7 +28,10 @@ class Limit:
         except OSError:
             return False
         try:
-            (group / file).write_text(str(limit_bytes))
+            # "r+" makes no file: this may be no control group but a folder
+            # that holds those of each controller.
+            with open(group / file, "r+") as limit:
+                limit.write(str(limit_bytes))
         except OSError:
             group.rmdir()
             return False

@@ -14,7 +14,8 @@ import xml.dom.minidom
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-import rows as table  # noqa: E402  (the path comes first)
+import limit  # noqa: E402  (the path comes first)
+import rows as table  # noqa: E402
 
 
 def compare(build, out, *words):
@@ -29,6 +30,15 @@ def compare(build, out, *words):
 def expect(condition, text):
     if not condition:
         sys.exit(text)
+
+
+def test_no_limit_is_claimed_that_is_none(out):
+    """A folder is not a control group because something can be written in
+    it."""
+    out.mkdir()
+    held = limit.Limit(1 << 30, root=out)
+    expect(not held.group, "a plain folder passes for a control group")
+    expect(not list(out.iterdir()), "something is left behind")
 
 
 def test_every_row(build, out):
@@ -81,6 +91,7 @@ def test_failure(build, out):
 def main():
     with tempfile.TemporaryDirectory(prefix="albertdb-bench-") as name:
         where = pathlib.Path(name)
+        test_no_limit_is_claimed_that_is_none(where / "plain")
         test_every_row(sys.argv[1], where / "every")
         test_goes_on(sys.argv[1], where / "cut")
         test_failure(sys.argv[1], where / "failing")
