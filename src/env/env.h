@@ -38,7 +38,9 @@ enum env_open_flags {
     ENV_WRITE = 1 << 0,    /* reads and writes */
     ENV_CREATE = 1 << 1,   /* create if missing (with ENV_WRITE) */
     ENV_EXCLUSIVE = 1 << 2, /* with ENV_CREATE: fail if it exists */
-    ENV_TRUNCATE = 1 << 3
+    ENV_TRUNCATE = 1 << 3,
+    ENV_RANDOM = 1 << 4    /* will be read here and there: the system reads no
+                              more than asked for, or by advise_ahead. A hint */
 };
 
 enum env_kind { ENV_KIND_NONE, ENV_KIND_FILE, ENV_KIND_DIRECTORY,
@@ -69,6 +71,7 @@ struct env_file_ops {
     adb_status (*map)(struct env_file *f, size_t size, bool writable,
                       struct env_map **out);
     void (*advise_drop)(struct env_file *f, uint64_t offset, uint64_t size);
+    void (*advise_ahead)(struct env_file *f, uint64_t offset, uint64_t size);
     adb_status (*close)(struct env_file *f);
 };
 struct env_file {
@@ -179,6 +182,13 @@ static inline void env_file_advise_drop(struct env_file *f, uint64_t offset,
                                         uint64_t size)
 {
     f->ops->advise_drop(f, offset, size);
+}
+/* The range will be read next: it may be fetched meanwhile. A hint; past the
+   end it asks for nothing. */
+static inline void env_file_advise_ahead(struct env_file *f, uint64_t offset,
+                                         uint64_t size)
+{
+    f->ops->advise_ahead(f, offset, size);
 }
 /* NULL is fine. The file is gone whatever the status. */
 static inline adb_status env_file_close(struct env_file *f)

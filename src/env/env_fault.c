@@ -215,6 +215,12 @@ static void fault_advise_drop(struct env_file *file, uint64_t offset,
     env_file_advise_drop(file_of(file)->base, offset, size);
 }
 
+static void fault_advise_ahead(struct env_file *file, uint64_t offset,
+                               uint64_t size)
+{
+    env_file_advise_ahead(file_of(file)->base, offset, size);
+}
+
 static adb_status fault_close(struct env_file *file)
 {
     struct fault_file *f = file_of(file);
@@ -235,6 +241,7 @@ static const struct env_file_ops fault_file_ops = {
     .size = fault_size,
     .map = fault_map,
     .advise_drop = fault_advise_drop,
+    .advise_ahead = fault_advise_ahead,
     .close = fault_close,
 };
 

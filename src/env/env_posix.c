@@ -117,6 +117,12 @@ static void posix_advise_drop(struct env_file *f, uint64_t offset,
     posix_fadvise(fd_of(f), (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
 }
 
+static void posix_advise_ahead(struct env_file *f, uint64_t offset,
+                               uint64_t size)
+{
+    posix_fadvise(fd_of(f), (off_t)offset, (off_t)size, POSIX_FADV_WILLNEED);
+}
+
 static adb_status posix_close(struct env_file *f)
 {
     adb_status status = ADB_OK;
@@ -136,6 +142,7 @@ static const struct env_file_ops posix_file_ops = {
     .size = posix_size,
     .map = posix_file_map,
     .advise_drop = posix_advise_drop,
+    .advise_ahead = posix_advise_ahead,
     .close = posix_close,
 };
 
@@ -176,6 +183,8 @@ static adb_status posix_open(struct env *e, const char *path, unsigned flags,
         mem_free(f);
         return status;
     }
+    if (flags & ENV_RANDOM)
+        posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
     f->base.ops = &posix_file_ops;
     f->base.path = (char *)(f + 1);
     memcpy(f->base.path, path, path_size);

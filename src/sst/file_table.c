@@ -174,7 +174,7 @@ static adb_status open_path(struct file_table *t, uint64_t number,
     char *path = sst_path(t->directory, number);
     if (!path)
         return status_set(ADB_NO_MEMORY, "no memory for a table's path");
-    adb_status status = env_open(t->env, path, ENV_READ, file);
+    adb_status status = env_open(t->env, path, ENV_READ | ENV_RANDOM, file);
     if (status != ADB_OK && status != ADB_NOT_FOUND) {
         /* Out of descriptors, perhaps: make room and try once more. */
         mutex_lock(&t->lock);
@@ -182,7 +182,7 @@ static adb_status open_path(struct file_table *t, uint64_t number,
         mutex_unlock(&t->lock);
         if (list) {
             close_list(list);
-            status = env_open(t->env, path, ENV_READ, file);
+            status = env_open(t->env, path, ENV_READ | ENV_RANDOM, file);
         }
     }
     mem_free(path);

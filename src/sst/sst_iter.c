@@ -41,6 +41,7 @@ struct sst_iter {
     struct index_frame *index; /* pinned; of `part` */
     struct block_frame *frame; /* pinned; NULL: bytes are the window's */
     struct block_frame *left;  /* pinned: the block before; values last */
+    struct sst_ahead ahead, values_ahead;
     struct sst_window window;
     struct buffer unpacked; /* a packed block of the window */
     size_t unpacked_charge;
@@ -224,10 +225,20 @@ static adb_status pin_index(struct sst_iter *it, uint32_t part)
     return status;
 }
 
+static bool is_cached(const struct sst_iter *it, uint32_t block)
+{
+    return atomic_load_explicit(&it->index->slots[block],
+                                memory_order_relaxed) != NULL;
+}
+
 /* Through the cache; the frame stays pinned. */
-static adb_status pin_block(struct sst_iter *it, uint32_t block)
+static adb_status pin_block(struct sst_iter *it, uint32_t block, bool backward)
 {
     struct sst_reader *r = it->reader;
+    const struct sst_handle *h = &it->index->index.blocks[block].handle;
+    if (unlikely(!is_cached(it, block)) && !r->map)
+        sst_ahead_read(&it->ahead, r, h->offset,
+                       h->offset + sst_handle_span(h), backward);
     struct block_frame *frame;
     struct epoch_slot *inside = epoch_enter(r->context.epoch);
     adb_status status =
@@ -264,12 +275,6 @@ static adb_status read_block(struct sst_iter *it, uint32_t block, bool backward)
     status = sst_block_open(&it->view, raw, h->raw_size);
     return status == ADB_OK ? status
                             : sst_place(status, r, "data block", h->offset);
-}
-
-static bool is_cached(struct sst_iter *it, uint32_t block)
-{
-    return atomic_load_explicit(&it->index->slots[block],
-                                memory_order_relaxed) != NULL;
 }
 
 /* ---- damage ---- */
@@ -393,7 +398,7 @@ static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
         it->block = block;
         if (!(it->flags & SST_NO_FILL) || it->reader->map ||
             is_cached(it, block))
-            status = pin_block(it, block);
+            status = pin_block(it, block, backward);
         else
             status = read_block(it, block, backward);
     }
@@ -655,6 +660,10 @@ static adb_status iter_load(struct kv_iter *base)
     if (!value)
         return status_set(ADB_NO_MEMORY, "no memory for a value of %zu bytes",
                           size);
+    /* Values stand in the order of their keys, whichever way the walk goes. */
+    sst_ahead_read(&it->values_ahead, it->reader, it->extent_offset,
+                   it->extent_offset + sst_extent_span(size),
+                   it->extent_offset < it->values_ahead.begin);
     adb_status status =
         sst_load_value(it->reader, it->extent_offset, size, 0, value, size);
     if (status != ADB_OK) {
@@ -737,6 +746,7 @@ void sst_iter_retarget(struct kv_iter *base, struct sst_reader *r)
     if (it->value)
         drop_value(it);
     sst_window_forget(&it->window);
+    it->ahead = it->values_ahead = (struct sst_ahead){0};
     sst_reader_unref(it->reader);
     it->reader = sst_reader_ref(r);
     base->valid = false;

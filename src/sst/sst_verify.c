@@ -7,6 +7,7 @@
  * their blocks and parts and tell where versions go on, filters that know
  * their keys, and counts that match the properties.
  */
+#include "sst/sst_ahead.h"
 #include "sst/sst_reader_internal.h"
 
 #include <inttypes.h>
@@ -27,6 +28,7 @@ struct verify {
     uint64_t half;    /* bytes not yet shown as progress, see advance */
     adb_status fatal; /* out of memory: the verification itself failed */
 
+    struct sst_ahead ahead;
     struct buffer raw, value, key;
     struct buffer last_key; /* entry before; valid with has_last */
     uint64_t last_seq;
@@ -121,6 +123,8 @@ static void finding(struct verify *v, adb_status status, struct place place)
 
 static adb_status load(struct verify *v, const struct sst_handle *h)
 {
+    sst_ahead_read(&v->ahead, v->reader, h->offset,
+                   h->offset + sst_handle_span(h), false);
     buffer_clear(&v->raw);
     adb_status status = buffer_reserve(&v->raw, sst_load_room(h));
     return status == ADB_OK ? sst_load_raw(v->reader, h, v->raw.data) : status;
@@ -141,6 +145,8 @@ static adb_status verify_extent(struct verify *v,
     adb_status status = buffer_reserve(&v->value, PIECE);
     for (uint64_t from = 0; from < e->value.size && status == ADB_OK;) {
         size_t n = (size_t)MIN_OF(e->value.size - from, (uint64_t)PIECE);
+        sst_ahead_read(&v->ahead, v->reader, e->extent_offset + from,
+                       e->extent_offset + from + n, false);
         status = sst_load_value(v->reader, e->extent_offset, e->value.size,
                                 from, v->value.data, n);
         from += n;
@@ -377,6 +383,7 @@ static adb_status file_checksum(struct verify *v, struct env_file *file,
         return status_set(ADB_NO_MEMORY, "no memory to verify a table");
     for (uint64_t at = 0; at < end && status == ADB_OK;) {
         size_t n = (size_t)MIN_OF(end - at, (uint64_t)PIECE);
+        sst_ahead_read(&v->ahead, v->reader, at, at + n, false);
         status = env_file_read_full(file, at, v->value.data, n);
         if (status == ADB_OK)
             checksum_stream_update(&stream, v->value.data, n);

@@ -95,6 +95,8 @@ static adb_status fill(struct sst_walk *w)
     size_t size = (size_t)MIN_OF((uint64_t)WINDOW, w->end - w->at) - kept;
     w->base = w->at;
     w->have = 0;
+    sst_ahead_read(&w->ahead, w->reader, w->at + kept, w->at + kept + size,
+                   false);
     status = read_file(w, w->at + kept, w->data + kept, size);
     if (status == ADB_IO && w->skip_unreadable)
         status = read_pages(w, w->at + kept, w->data + kept, size);

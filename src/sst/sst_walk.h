@@ -14,6 +14,7 @@
 #ifndef SST_SST_WALK_H
 #define SST_SST_WALK_H
 
+#include "sst/sst_ahead.h"
 #include "sst/sst_reader_internal.h"
 
 struct sst_walk {
@@ -23,6 +24,7 @@ struct sst_walk {
     uint8_t *data;        /* owned: the file from base on */
     uint64_t base;
     size_t have, capacity;
+    struct sst_ahead ahead;
     struct buffer raw;
 };
 

@@ -77,7 +77,7 @@ static adb_status grow(struct sst_window *w, struct sst_reader *r, size_t size)
 }
 
 static adb_status read_range(struct sst_window *w, struct sst_reader *r,
-                             struct range range)
+                             struct range range, bool backward)
 {
     size_t size = (size_t)(range.end - range.begin);
     struct file_handle *handle;
@@ -89,6 +89,7 @@ static adb_status read_range(struct sst_window *w, struct sst_reader *r,
                                     &file);
     if (status != ADB_OK)
         return status;
+    sst_ahead_read(&w->ahead, r, range.begin, range.end, backward);
     status = env_file_read_full(file, range.begin, w->data, size);
     file_table_release(r->context.files, handle);
     if (status == ADB_OK) {
@@ -107,12 +108,12 @@ adb_status sst_window_get(struct sst_window *w, struct sst_reader *r,
     if (need.begin < w->offset || need.end > w->offset + w->size) {
         size_t reach = MAX_OF(w->reach, (size_t)REACH_MIN);
         struct range all = choose(index, block, backward, reach);
-        adb_status status = read_range(w, r, all);
+        adb_status status = read_range(w, r, all, backward);
         /* What lies around the block may be unreadable; the block alone
            counts. */
         if (status != ADB_OK &&
             (all.begin != need.begin || all.end != need.end))
-            status = read_range(w, r, need);
+            status = read_range(w, r, need, backward);
         if (status != ADB_OK)
             return status;
         w->reach = MIN_OF(2 * reach, (size_t)REACH_MAX);

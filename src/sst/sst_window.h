@@ -9,6 +9,7 @@
 #ifndef SST_SST_WINDOW_H
 #define SST_SST_WINDOW_H
 
+#include "sst/sst_ahead.h"
 #include "sst/sst_reader_internal.h"
 
 struct sst_window {
@@ -17,6 +18,7 @@ struct sst_window {
     uint64_t offset; /* in the file */
     size_t size;
     size_t reach; /* bytes to read next time; 0: the least */
+    struct sst_ahead ahead;
 };
 
 /* After a jump reading starts small again; the bytes stay. */
@@ -31,6 +33,7 @@ static inline void sst_window_forget(struct sst_window *w)
     w->offset = 0;
     w->size = 0;
     w->reach = 0;
+    w->ahead = (struct sst_ahead){0};
 }
 
 /* The stored bytes of a block's frame, from the window or read along with

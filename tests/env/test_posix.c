@@ -117,6 +117,8 @@ static void test_contents(void **state)
     assert_int_equal(env_file_read_full(f, 10, data, 3), ADB_OK);
     assert_memory_equal(data, "a\0\0", 3);
     env_file_advise_drop(f, 0, 13);
+    env_file_advise_ahead(f, 0, 13);
+    env_file_advise_ahead(f, 100, UINT64_MAX);
 
     adb_status status = env_file_allocate(f, 100000);
     assert_true(status == ADB_OK || status == ADB_UNSUPPORTED);

@@ -245,6 +245,12 @@ static void sim_advise_drop(struct env_file *file, uint64_t offset,
     env_file_advise_drop(file_of(file)->base, offset, size);
 }
 
+static void sim_advise_ahead(struct env_file *file, uint64_t offset,
+                             uint64_t size)
+{
+    env_file_advise_ahead(file_of(file)->base, offset, size);
+}
+
 static adb_status sim_close(struct env_file *file)
 {
     struct sim_file *f = file_of(file);
@@ -265,6 +271,7 @@ static const struct env_file_ops sim_file_ops = {
     .size = sim_size,
     .map = sim_map_file,
     .advise_drop = sim_advise_drop,
+    .advise_ahead = sim_advise_ahead,
     .close = sim_close,
 };
 

@@ -1,0 +1,77 @@
+#include "sst/sst_ahead.h"
+
+#include "sst/sst_reader_internal.h"
+
+enum {
+    ROW = 3,
+    REACH_MIN = 32 << 10,
+    REACH_MAX = 512 << 10,
+    GAP_MAX = 64 << 10 /* pieces that the cache had, or that were skipped */
+};
+
+static bool follows(const struct sst_ahead *a, uint64_t begin, uint64_t end,
+                    bool backward)
+{
+    if (!a->row || backward != a->backward)
+        return false;
+    return backward ? end <= a->begin && a->begin - end <= GAP_MAX
+                    : begin >= a->end && begin - a->end <= GAP_MAX;
+}
+
+static void ask(struct sst_reader *r, uint64_t begin, uint64_t end)
+{
+    struct file_handle *handle;
+    struct env_file *file;
+    struct status_saved saved;
+    status_save(&saved, ADB_OK);
+    if (file_table_acquire(r->context.files, r->info.number, &handle, &file) ==
+        ADB_OK) {
+        env_file_advise_ahead(file, begin, end - begin);
+        file_table_release(r->context.files, handle);
+    }
+    status_restore(&saved);
+}
+
+static void ask_forward(struct sst_ahead *a, struct sst_reader *r)
+{
+    uint64_t from = MAX_OF(a->asked, a->end);
+    uint64_t to = MIN_OF(a->end + a->reach, r->info.size);
+    if (from >= to || from - a->end > a->reach / 2)
+        return;
+    ask(r, from, to);
+    a->asked = to;
+}
+
+static void ask_backward(struct sst_ahead *a, struct sst_reader *r)
+{
+    uint64_t to = MIN_OF(a->asked, a->begin);
+    uint64_t from = a->begin - MIN_OF(a->begin, a->reach);
+    if (from >= to || a->begin - to > a->reach / 2)
+        return;
+    ask(r, from, to);
+    a->asked = from;
+}
+
+void sst_ahead_read(struct sst_ahead *a, struct sst_reader *r, uint64_t begin,
+                    uint64_t end, bool backward)
+{
+    if (!follows(a, begin, end, backward))
+        *a = (struct sst_ahead){.asked = backward ? UINT64_MAX : 0,
+                                .backward = backward};
+    a->begin = begin;
+    a->end = end;
+    if (a->row < ROW)
+        a->row++;
+    if (a->row < ROW)
+        return;
+    uint64_t asked = a->asked;
+    uint64_t most = MAX_OF((uint64_t)REACH_MAX, 2 * (end - begin));
+    if (!a->reach)
+        a->reach = MAX_OF((uint64_t)REACH_MIN, 2 * (end - begin));
+    if (backward)
+        ask_backward(a, r);
+    else
+        ask_forward(a, r);
+    if (a->asked != asked)
+        a->reach = MIN_OF(2 * a->reach, most);
+}

@@ -1,0 +1,224 @@
+/*
+ * What is asked of the system ahead of reads: nothing by gets and short scans;
+ * by walks in either direction nearly all they come to, once, and before it is
+ * read.
+ */
+#include "table_fixture.h"
+
+enum { EVENTS_MAX = 1 << 16 };
+
+/* Reads and requests in their order, of the files opened since watch(). */
+static struct {
+    struct env_ops env;
+    struct env_file_ops file;
+    const struct env_ops *base_env;
+    const struct env_file_ops *base_file;
+    unsigned flags; /* of the last open */
+    struct event {
+        bool ask;
+        uint64_t begin, end;
+    } events[EVENTS_MAX];
+    size_t count;
+} hook;
+
+static void note(bool ask, uint64_t offset, uint64_t size)
+{
+    assert_true(hook.count < EVENTS_MAX);
+    hook.events[hook.count++] = (struct event){ask, offset, offset + size};
+}
+
+static adb_status hook_read(struct env_file *f, uint64_t offset, void *data,
+                            size_t size, size_t *got)
+{
+    note(false, offset, size);
+    return hook.base_file->read(f, offset, data, size, got);
+}
+
+static void hook_advise_ahead(struct env_file *f, uint64_t offset,
+                              uint64_t size)
+{
+    note(true, offset, size);
+    hook.base_file->advise_ahead(f, offset, size);
+}
+
+static adb_status hook_open(struct env *e, const char *path, unsigned flags,
+                            struct env_file **out)
+{
+    adb_status status = hook.base_env->open(e, path, flags, out);
+    if (status != ADB_OK)
+        return status;
+    hook.flags = flags;
+    hook.base_file = (*out)->ops;
+    hook.file = *hook.base_file;
+    hook.file.read = hook_read;
+    hook.file.advise_ahead = hook_advise_ahead;
+    (*out)->ops = &hook.file;
+    return ADB_OK;
+}
+
+static void watch(struct env *env)
+{
+    hook.base_env = env->ops;
+    hook.env = *env->ops;
+    hook.env.open = hook_open;
+    env->ops = &hook.env;
+}
+
+static void unwatch(struct env *env)
+{
+    env->ops = hook.base_env;
+}
+
+/* Keys in the order of their numbers. */
+static struct fixture *table_of(size_t keys, size_t value_size)
+{
+    struct fixture *f = fixture_new(64 << 20);
+    char key[32];
+    for (size_t i = 0; i < keys; i++) {
+        snprintf(key, sizeof key, "key%08zu", i);
+        model_add(&f->model, key, 11, i + 1, KV_PUT, value_size);
+    }
+    struct sst_writer_options options = {.block_size = 4096,
+                                         .part_keys = 4000,
+                                         .filter_bits = 10,
+                                         .extent_threshold = 32 << 10};
+    write_model(f, &options);
+    watch(f->env);
+    fixture_open(f, false);
+    assert_true(hook.flags & ENV_RANDOM);
+    hook.count = 0;
+    return f;
+}
+
+static void drop(struct fixture *f)
+{
+    unwatch(f->env);
+    fixture_free(f);
+}
+
+static uint64_t asked(void)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < hook.count; i++)
+        if (hook.events[i].ask)
+            bytes += hook.events[i].end - hook.events[i].begin;
+    return bytes;
+}
+
+/* Bytes read without having been asked for before. */
+static uint64_t surprises(void)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < hook.count; i++) {
+        const struct event *r = &hook.events[i];
+        if (r->ask)
+            continue;
+        uint64_t left = r->end - r->begin;
+        for (size_t j = 0; j < i; j++) {
+            const struct event *a = &hook.events[j];
+            uint64_t from = MAX_OF(a->begin, r->begin);
+            uint64_t to = MIN_OF(a->end, r->end);
+            if (a->ask && from < to)
+                left -= MIN_OF(left, to - from);
+        }
+        bytes += left;
+    }
+    return bytes;
+}
+
+static void expect_foreseen(const struct fixture *f, uint64_t first)
+{
+    assert_true(asked() <= f->info.size);
+    assert_true(asked() + first >= f->info.size / 10 * 9);
+    assert_true(surprises() <= first);
+}
+
+static void walk(struct fixture *f, unsigned flags, bool backward)
+{
+    struct kv_iter *it = sst_iter_new(f->reader, flags);
+    size_t seen = 0;
+    hook.count = 0;
+    for (backward ? it->ops->seek_last(it) : it->ops->seek_first(it); it->valid;
+         backward ? it->ops->prev(it) : it->ops->next(it)) {
+        assert_int_equal(kv_iter_load(it), ADB_OK);
+        seen++;
+    }
+    assert_int_equal(kv_iter_status(it), ADB_OK);
+    assert_int_equal(seen, f->model.count);
+    kv_iter_close(it);
+}
+
+static void test_gets_and_short_scans_ask_for_nothing(void **state)
+{
+    (void)state;
+    struct fixture *f = table_of(60000, 100);
+    struct random random = {3};
+    for (int i = 0; i < 500; i++) {
+        const struct model_entry *e =
+            &f->model.entries[random_below(&random, f->model.count)];
+        expect_get(f, model_key(e), KV_MAX_SEQ, 0);
+        struct kv_iter *it = sst_iter_new(f->reader, 0);
+        it->ops->seek(it, model_key(e), KV_MAX_SEQ);
+        for (int step = 0; step < 10 && it->valid; step++)
+            it->ops->next(it);
+        kv_iter_close(it);
+    }
+    assert_true(hook.count > 500);
+    assert_int_equal(asked(), 0);
+    drop(f);
+}
+
+static void test_walks(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned flags;
+        bool backward;
+        uint64_t first; /* bytes before it counts as a walk */
+    } ways[] = {
+        {0, false, 64 << 10},
+        {0, true, 64 << 10},
+        {SST_NO_FILL, false, 640 << 10},
+        {SST_NO_FILL, true, 640 << 10},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct fixture *f = table_of(60000, 100);
+        walk(f, ways[i].flags, ways[i].backward);
+        expect_foreseen(f, ways[i].first);
+        drop(f);
+    }
+}
+
+static void test_large_values(void **state)
+{
+    (void)state;
+    for (int backward = 0; backward < 2; backward++) {
+        struct fixture *f = table_of(150, 60000);
+        walk(f, 0, backward);
+        expect_foreseen(f, 256 << 10);
+        drop(f);
+    }
+}
+
+static void test_verification(void **state)
+{
+    (void)state;
+    struct fixture *f = table_of(60000, 100);
+    assert_int_equal(sst_reader_verify(f->reader, NULL, NULL, NULL), ADB_OK);
+    /* Two passes; of the second, in pieces of 1 MiB, three come before it
+       counts as one. */
+    assert_true(asked() + (3 << 20) >= f->info.size / 10 * 18);
+    assert_true(surprises() <= (3 << 20) + (64 << 10));
+    drop(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gets_and_short_scans_ask_for_nothing),
+        cmocka_unit_test(test_walks),
+        cmocka_unit_test(test_large_values),
+        cmocka_unit_test(test_verification),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
