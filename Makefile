@@ -5,8 +5,8 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 
 .PHONY: all build run test install coverage bench bench-build bench-full \
-	bench-large bench-stall bench-scaling bench-amplification guard fuzz \
-	clean help deps test-deps format \
+	bench-large bench-mapped bench-stall bench-scaling bench-amplification \
+	guard fuzz clean help deps test-deps format \
 	soak-kill soak-power soak-fault soak-damage soak-model soak-metamorphic \
 	soak-threads soak-sim mutants
 
@@ -40,6 +40,11 @@ bench: bench-build
 bench-full: bench-build
 	@python3 bench/compare/compare.py --name bench-full --rows all \
 		--engines all --num 2000000 --memtable 64M
+
+## make bench-mapped  reads with mapped tables, as LMDB reads (20 minutes)
+bench-mapped: bench-build
+	@python3 bench/compare/compare.py --name bench-mapped --rows reads \
+		--num 2000000 --memtable 64M --set table_access=map
 
 define large
 	python3 bench/compare/compare.py --rows large --engines all \
