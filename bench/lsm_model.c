@@ -23,6 +23,7 @@ struct running {
     uint64_t *inputs; /* owned: table numbers */
     size_t input_count;
     double work, done; /* bytes to write */
+    uint64_t flushed;  /* when it began */
 };
 
 struct model {
@@ -34,7 +35,7 @@ struct model {
     size_t *run_capacity;
     size_t run_count, run_room;
     uint64_t next_run;
-    uint64_t since_bottom; /* as in picker_input */
+    uint64_t flushed, bottom_mark; /* bytes; as adb has them */
     struct running jobs[MAX_JOBS];
     unsigned job_count;
 
@@ -372,7 +373,7 @@ static void finish_job(struct model *m, unsigned index)
     sample_peak(m);
     m->written += job->work;
     if (job->plan.output_level == PICKER_BOTTOM_LEVEL)
-        m->since_bottom = 0;
+        m->bottom_mark = MAX_OF(m->bottom_mark, job->flushed);
     remove_tables(m, job->inputs, job->input_count);
     drop_sets(m, job->inputs, job->input_count);
     run_add(m, job->plan.output_run, job->plan.output_level, job->output.data,
@@ -387,7 +388,7 @@ static void start_job(struct model *m, struct picker_plan *plan)
 {
     struct running *job = &m->jobs[m->job_count++];
 
-    *job = (struct running){.plan = *plan};
+    *job = (struct running){.plan = *plan, .flushed = m->flushed};
     job->inputs =
         room(m, NULL, plan_table_count(plan) * sizeof *job->inputs);
     mark_inputs(m, plan, job->inputs, &job->input_count);
@@ -413,7 +414,7 @@ static struct picker_input picker_view(const struct model *m)
         .runs = m->runs,
         .run_count = m->run_count,
         .next_run = m->next_run,
-        .since_bottom = m->since_bottom,
+        .since_bottom = m->flushed - m->bottom_mark,
     };
 }
 
@@ -474,7 +475,7 @@ static void flush(struct model *m)
     qsort(m->memtable, m->memtable_count, sizeof *m->memtable, compare_keys);
     struct picker_table t = new_table(m, m->memtable, m->memtable_count);
     m->written += (double)t.size;
-    m->since_bottom += t.size;
+    m->flushed += t.size;
     run_add(m, m->next_run++, 0, &t, 1);
     m->memtable_count = 0;
     m->stamp_now++;

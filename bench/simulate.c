@@ -2,7 +2,7 @@
  * simulate: what the picker makes of writes, without a disk.
  *
  *   simulate                 policies, sizes and bandwidths beside each other
- *   simulate --check         asserts the bounds promised there (a test)
+ *   simulate --check         asserts bounds of them (a test)
  *   simulate name=value...   one case: policy=lazy|leveled|tiered ratio=400
  *                            keys=200000 updates=3 (times keys) zipf=0.99
  *                            bandwidth=16 jobs=2 table=0.5 merge=8 trigger=0

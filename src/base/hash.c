@@ -30,7 +30,9 @@ static inline bool dispatches(size_t size)
 
 static inline void clear_upper_halves(void)
 {
-    __asm__ volatile("vzeroupper");
+    __asm__ volatile("vzeroupper" ::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+                     "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                     "xmm12", "xmm13", "xmm14", "xmm15");
 }
 #else
 static inline bool dispatches(size_t size)

@@ -323,8 +323,9 @@ static adb_status pick_misplaced(const struct shape *s,
 }
 
 /* Has so much gathered above the bottom that the merge into it is further
-   behind than that of any tier? Where none has gone into it for long, tiers do
-   not count: nobody knows by now how much of what is above is garbage. */
+   behind than that of any tier? Where more was flushed than makes it due, and
+   none has gone into it, tiers do not count: nobody knows how much of what is
+   above is garbage. */
 static bool bottom_is_behind(const struct shape *s)
 {
     double due = s->bottom_share * (double)shape_bottom(s)->bytes;
@@ -332,6 +333,8 @@ static bool bottom_is_behind(const struct shape *s)
     bool stale = (double)s->input->since_bottom > due;
     double most = 1.0;
 
+    if (s->input->bottom_failed)
+        return false;
     for (unsigned i = 0; i < SHAPE_TIERS && !stale; i++)
         most = MAX_OF(most, (double)s->levels[2 * i].count / s->fanout[i]);
     return above > 1.25 * due * most;

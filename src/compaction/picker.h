@@ -74,7 +74,9 @@ struct picker_input {
     size_t run_count;
     uint64_t next_run;      /* number a new run would get; see picker_plan */
     uint64_t garbage_bytes; /* estimate above the bottom, for idle merging */
-    uint64_t since_bottom;  /* bytes flushed since a merge into the bottom */
+    uint64_t since_bottom;  /* bytes flushed since the last merge into the
+                               bottom began; moves do not count */
+    bool bottom_failed;     /* so did that merge: others first */
     bool idle;              /* no write for a while: may tidy up */
     uint64_t idle_budget;   /* bytes idle rewriting may still cost */
 };

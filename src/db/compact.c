@@ -66,6 +66,7 @@ adb_status db_picker_input_locked(adb *db, struct db_picker_input *out)
         .run_count = v->run_count,
         .since_bottom =
             atomic_load(&db->counters.flush_bytes) - db->bottom_mark,
+        .bottom_failed = db->bottom_failed,
     };
     return ADB_OK;
 }
@@ -207,6 +208,12 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
     mutex_lock(&db->lock);
     db_job_end_locked(&m.job, outcome);
     db->running_compactions--;
+    bool to_bottom = plan->kind == PICKER_MERGE &&
+                     plan->output_level == PICKER_BOTTOM_LEVEL;
+    if (to_bottom) {
+        db->bottom_mark = MAX_OF(db->bottom_mark, flushed);
+        db->bottom_failed = status != ADB_OK;
+    }
     mark_busy(in->version, plan, false);
     if (status != ADB_OK)
         return status;
@@ -215,12 +222,9 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
         count_job(db, &result, took);
         pressure_compacted(&db->pressure, result.bytes_in, took,
                            COMPACTION_AMPLIFICATION);
-        if (plan->kind == PICKER_MERGE &&
-            plan->output_level == PICKER_BOTTOM_LEVEL) {
-            db->bottom_mark = MAX_OF(db->bottom_mark, flushed);
+        if (to_bottom)
             pressure_merged(&db->pressure, result.entries_above,
                             result.shadowed_dropped);
-        }
     }
     return ADB_OK;
 }

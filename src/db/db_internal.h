@@ -147,6 +147,7 @@ struct adb {
     struct pressure pressure;
     uint64_t bottom_mark; /* bytes flushed before the last merge into the
                              bottom began */
+    bool bottom_failed;   /* that merge did */
     uint64_t idle_written_mark; /* bytes written that idle merges paid off */
     struct thread *threads; /* background_threads of them */
     size_t thread_count;

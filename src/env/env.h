@@ -183,8 +183,7 @@ static inline void env_file_advise_drop(struct env_file *f, uint64_t offset,
 {
     f->ops->advise_drop(f, offset, size);
 }
-/* The range will be read next: it may be fetched meanwhile. A hint; past the
-   end it asks for nothing. */
+/* The range will be read next: it may be fetched meanwhile. A hint. */
 static inline void env_file_advise_ahead(struct env_file *f, uint64_t offset,
                                          uint64_t size)
 {

@@ -120,7 +120,12 @@ static void posix_advise_drop(struct env_file *f, uint64_t offset,
 static void posix_advise_ahead(struct env_file *f, uint64_t offset,
                                uint64_t size)
 {
-    posix_fadvise(fd_of(f), (off_t)offset, (off_t)size, POSIX_FADV_WILLNEED);
+    /* Of one call the kernel takes no more than the device's own read-ahead,
+       or what it moves at once: 128 KiB where it is least. */
+    const uint64_t step = 128 << 10;
+    for (uint64_t at = 0; at < size; at += step)
+        posix_fadvise(fd_of(f), (off_t)(offset + at),
+                      (off_t)MIN_OF(size - at, step), POSIX_FADV_WILLNEED);
 }
 
 static adb_status posix_close(struct env_file *f)

@@ -5,8 +5,9 @@
 enum {
     ROW = 3,
     REACH_MIN = 32 << 10,
-    REACH_MAX = 512 << 10,
-    GAP_MAX = 64 << 10 /* pieces that the cache had, or that were skipped */
+    REACH_MAX = 512 << 10, /* or two pieces, if that is more, up to ... */
+    REACH_LIMIT = 4 << 20,
+    GAP_MAX = 256 << 10 /* what the cache had or was skipped; a filter */
 };
 
 static bool follows(const struct sst_ahead *a, uint64_t begin, uint64_t end,
@@ -65,13 +66,12 @@ void sst_ahead_read(struct sst_ahead *a, struct sst_reader *r, uint64_t begin,
     if (a->row < ROW)
         return;
     uint64_t asked = a->asked;
-    uint64_t most = MAX_OF((uint64_t)REACH_MAX, 2 * (end - begin));
-    if (!a->reach)
-        a->reach = MAX_OF((uint64_t)REACH_MIN, 2 * (end - begin));
+    uint64_t two = MIN_OF(2 * (end - begin), (uint64_t)REACH_LIMIT);
+    a->reach = MAX_OF(MAX_OF(a->reach, (uint64_t)REACH_MIN), two);
     if (backward)
         ask_backward(a, r);
     else
         ask_forward(a, r);
     if (a->asked != asked)
-        a->reach = MIN_OF(2 * a->reach, most);
+        a->reach = MIN_OF(2 * a->reach, MAX_OF((uint64_t)REACH_MAX, two));
 }

@@ -3,7 +3,8 @@
  * system's own guess reads too much for gets and nothing for backward scans.
  * Who reads in order says so here, piece by piece; after the third piece in a
  * row the system is asked to fetch what comes next, 32 KiB at first and twice
- * as much each time, up to 512 KiB or two pieces.
+ * as much each time, up to 512 KiB or, if that is more, two pieces; never more
+ * than 4 MiB.
  *
  * Threads: one at a time. Never fails: it is a hint.
  */

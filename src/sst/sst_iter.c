@@ -236,7 +236,9 @@ static adb_status pin_block(struct sst_iter *it, uint32_t block, bool backward)
 {
     struct sst_reader *r = it->reader;
     const struct sst_handle *h = &it->index->index.blocks[block].handle;
-    if (unlikely(!is_cached(it, block)) && !r->map)
+    /* Packed blocks of a mapped table are read like others. */
+    bool mapped = r->map && h->size == h->raw_size;
+    if (unlikely(!is_cached(it, block)) && !mapped)
         sst_ahead_read(&it->ahead, r, h->offset,
                        h->offset + sst_handle_span(h), backward);
     struct block_frame *frame;
@@ -632,6 +634,14 @@ static void iter_seek_before(struct kv_iter *base, adb_slice key, uint64_t seq)
 
 /* ---- large values ---- */
 
+/* Values stand in the order of their keys, whichever way the walk goes. */
+static void read_value_ahead(struct sst_iter *it, uint64_t offset, size_t size)
+{
+    uint64_t begin = it->extent_offset + offset;
+    sst_ahead_read(&it->values_ahead, it->reader, begin, begin + size,
+                   begin < it->values_ahead.begin);
+}
+
 static adb_status iter_read_value(struct kv_iter *base, uint64_t offset,
                                   void *data, size_t size)
 {
@@ -643,6 +653,7 @@ static adb_status iter_read_value(struct kv_iter *base, uint64_t offset,
         memcpy(data, (const uint8_t *)base->value.data + offset, size);
         return ADB_OK;
     }
+    read_value_ahead(it, offset, size);
     return sst_load_value(it->reader, it->extent_offset, base->value.size,
                           offset, data, size);
 }
@@ -660,10 +671,7 @@ static adb_status iter_load(struct kv_iter *base)
     if (!value)
         return status_set(ADB_NO_MEMORY, "no memory for a value of %zu bytes",
                           size);
-    /* Values stand in the order of their keys, whichever way the walk goes. */
-    sst_ahead_read(&it->values_ahead, it->reader, it->extent_offset,
-                   it->extent_offset + sst_extent_span(size),
-                   it->extent_offset < it->values_ahead.begin);
+    read_value_ahead(it, 0, size);
     adb_status status =
         sst_load_value(it->reader, it->extent_offset, size, 0, value, size);
     if (status != ADB_OK) {

@@ -95,6 +95,7 @@ static void parse_options(struct tree *t, const char *o)
     };
     t->input.idle = o && strstr(o, "idle=");
     t->input.idle_budget = option_of(o, "idle=", 0);
+    t->input.bottom_failed = o && strstr(o, "failed");
     t->input.since_bottom = option_of(o, "since=", 0);
     t->input.garbage_bytes = option_of(o, "garbage=", 0);
     t->input.next_run = 1000;
@@ -265,6 +266,10 @@ static void test_into_the_bottom(void **state)
          "0/10: a-f*10 0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
          "15/5: a-c*240 d-f*240 16/1: a-c*500 d-f*500",
          "merge 5:0+1 6:0+1 > 16/1 old"},
+        {"unless the merge into the bottom fails", "since=401 failed",
+         "0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
+         "15/5: a-c*240 d-f*240 16/1: a-c*500 d-f*500",
+         "merge 0:0+1 1:0+1 2:0+1 3:0+1 > 2/6 cuts d"},
         {"or all that gathered has a job", NULL,
          "0/9: a-f*10 0/8: a-f*10 0/7: a-f*10 0/6: a-f*10 "
          "15/5: a-c*300! d-f*300! 16/1: a-c*500! d-f*500!",

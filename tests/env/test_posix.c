@@ -118,7 +118,8 @@ static void test_contents(void **state)
     assert_memory_equal(data, "a\0\0", 3);
     env_file_advise_drop(f, 0, 13);
     env_file_advise_ahead(f, 0, 13);
-    env_file_advise_ahead(f, 100, UINT64_MAX);
+    env_file_advise_ahead(f, 100, 1 << 20);
+    env_file_advise_ahead(f, UINT64_MAX - 10, 5);
 
     adb_status status = env_file_allocate(f, 100000);
     assert_true(status == ADB_OK || status == ADB_UNSUPPORTED);

@@ -70,7 +70,8 @@ static void unwatch(struct env *env)
 }
 
 /* Keys in the order of their numbers. */
-static struct fixture *table_of(size_t keys, size_t value_size)
+static struct fixture *table_of(size_t keys, size_t value_size, bool map,
+                                enum sst_compression compression)
 {
     struct fixture *f = fixture_new(64 << 20);
     char key[32];
@@ -79,15 +80,21 @@ static struct fixture *table_of(size_t keys, size_t value_size)
         model_add(&f->model, key, 11, i + 1, KV_PUT, value_size);
     }
     struct sst_writer_options options = {.block_size = 4096,
-                                         .part_keys = 4000,
+                                         .compression = compression,
+                                         .part_keys = 65536,
                                          .filter_bits = 10,
                                          .extent_threshold = 32 << 10};
     write_model(f, &options);
     watch(f->env);
-    fixture_open(f, false);
+    fixture_open(f, map);
     assert_true(hook.flags & ENV_RANDOM);
     hook.count = 0;
     return f;
+}
+
+static struct fixture *plain_table(size_t keys, size_t value_size)
+{
+    return table_of(keys, value_size, false, SST_COMPRESSION_NONE);
 }
 
 static void drop(struct fixture *f)
@@ -151,7 +158,7 @@ static void walk(struct fixture *f, unsigned flags, bool backward)
 static void test_gets_and_short_scans_ask_for_nothing(void **state)
 {
     (void)state;
-    struct fixture *f = table_of(60000, 100);
+    struct fixture *f = plain_table(60000, 100);
     struct random random = {3};
     for (int i = 0; i < 500; i++) {
         const struct model_entry *e =
@@ -182,18 +189,46 @@ static void test_walks(void **state)
         {SST_NO_FILL, true, 640 << 10},
     };
     for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
-        struct fixture *f = table_of(60000, 100);
+        struct fixture *f = plain_table(150000, 100);
         walk(f, ways[i].flags, ways[i].backward);
         expect_foreseen(f, ways[i].first);
         drop(f);
     }
 }
 
+/* Packed blocks are not used where the map has them. */
+static void test_mapped_and_packed(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct fixture *f = table_of(60000, 100, true, SST_COMPRESSION_LZ4);
+        walk(f, i & 1 ? SST_NO_FILL : 0, i & 2);
+        expect_foreseen(f, 64 << 10);
+        drop(f);
+    }
+}
+
+static void test_values_in_pieces(void **state)
+{
+    (void)state;
+    struct fixture *f = plain_table(20, 1 << 20);
+    struct kv_iter *it = sst_iter_new(f->reader, SST_NO_FILL);
+    uint8_t *piece = malloc(64 << 10);
+    for (it->ops->seek_first(it); it->valid; it->ops->next(it))
+        for (size_t at = 0; at < 1 << 20; at += 64 << 10)
+            assert_int_equal(it->ops->read_value(it, at, piece, 64 << 10),
+                             ADB_OK);
+    free(piece);
+    kv_iter_close(it);
+    expect_foreseen(f, 256 << 10);
+    drop(f);
+}
+
 static void test_large_values(void **state)
 {
     (void)state;
     for (int backward = 0; backward < 2; backward++) {
-        struct fixture *f = table_of(150, 60000);
+        struct fixture *f = plain_table(150, 60000);
         walk(f, 0, backward);
         expect_foreseen(f, 256 << 10);
         drop(f);
@@ -203,7 +238,7 @@ static void test_large_values(void **state)
 static void test_verification(void **state)
 {
     (void)state;
-    struct fixture *f = table_of(60000, 100);
+    struct fixture *f = plain_table(60000, 100);
     assert_int_equal(sst_reader_verify(f->reader, NULL, NULL, NULL), ADB_OK);
     /* Two passes; of the second, in pieces of 1 MiB, three come before it
        counts as one. */
@@ -217,7 +252,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gets_and_short_scans_ask_for_nothing),
         cmocka_unit_test(test_walks),
+        cmocka_unit_test(test_mapped_and_packed),
         cmocka_unit_test(test_large_values),
+        cmocka_unit_test(test_values_in_pieces),
         cmocka_unit_test(test_verification),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
