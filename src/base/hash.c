@@ -50,34 +50,6 @@ static inline void clear_upper_halves(void)
 #define XXH3_64bits_update_dispatch XXH3_64bits_update
 #endif
 
-static uint64_t sum_of(const void *data, size_t size)
-{
-    if (!dispatches(size))
-        return XXH3_64bits(data, size);
-    uint64_t sum = XXH3_64bits_dispatch(data, size);
-    clear_upper_halves();
-    return sum;
-}
-
-static uint64_t seeded_sum_of(const void *data, size_t size, uint64_t seed)
-{
-    if (!dispatches(size))
-        return XXH3_64bits_withSeed(data, size, seed);
-    uint64_t sum = XXH3_64bits_withSeed_dispatch(data, size, seed);
-    clear_upper_halves();
-    return sum;
-}
-
-static void add_to(XXH3_state_t *state, const void *data, size_t size)
-{
-    if (!dispatches(size)) {
-        XXH3_64bits_update(state, data, size);
-        return;
-    }
-    XXH3_64bits_update_dispatch(state, data, size);
-    clear_upper_halves();
-}
-
 uint64_t hash_key(const void *data, size_t size)
 {
     return XXH3_64bits(data, size);
@@ -85,7 +57,11 @@ uint64_t hash_key(const void *data, size_t size)
 
 uint64_t checksum_bytes(const void *data, size_t size)
 {
-    return sum_of(data, size);
+    if (!dispatches(size))
+        return XXH3_64bits(data, size);
+    uint64_t sum = XXH3_64bits_dispatch(data, size);
+    clear_upper_halves();
+    return sum;
 }
 
 /* Mixed so that neighbouring files and offsets give unrelated seeds. */
@@ -98,7 +74,13 @@ static uint64_t place_seed(uint64_t file_number, uint64_t offset)
 uint64_t checksum_bound(const void *data, size_t size, uint64_t file_number,
                         uint64_t offset)
 {
-    uint64_t sum = seeded_sum_of(data, size, place_seed(file_number, offset));
+    uint64_t sum, seed = place_seed(file_number, offset);
+    if (dispatches(size)) {
+        sum = XXH3_64bits_withSeed_dispatch(data, size, seed);
+        clear_upper_halves();
+    } else {
+        sum = XXH3_64bits_withSeed(data, size, seed);
+    }
     /* Zero is kept to mean "nothing here". */
     return sum ? sum : 1;
 }
@@ -116,7 +98,12 @@ int checksum_stream_init(struct checksum_stream *s)
 void checksum_stream_update(struct checksum_stream *s, const void *data,
                             size_t size)
 {
-    add_to(s->state, data, size);
+    if (!dispatches(size)) {
+        XXH3_64bits_update(s->state, data, size);
+        return;
+    }
+    XXH3_64bits_update_dispatch(s->state, data, size);
+    clear_upper_halves();
 }
 
 uint64_t checksum_stream_value(const struct checksum_stream *s)

@@ -297,6 +297,17 @@ static adb_status pick_idle(const struct shape *s, struct picker_plan *plan)
 
 /* ---- policies ---- */
 
+/* Runs of the tier that is furthest behind, against those that make its merge
+   due. */
+static double fullest_tier(const struct shape *s)
+{
+    double most = 0;
+
+    for (unsigned i = 0; i < SHAPE_TIERS; i++)
+        most = MAX_OF(most, (double)s->levels[2 * i].count / s->fanout[i]);
+    return most;
+}
+
 /* A level above that of a newer run: never made here, but an import or an
    older picker may leave it. */
 static adb_status pick_misplaced(const struct shape *s,
@@ -331,13 +342,9 @@ static bool bottom_is_behind(const struct shape *s)
     double due = s->bottom_share * (double)shape_bottom(s)->bytes;
     double above = (double)shape_weight(s, 0, SHAPE_TO_BOTTOM);
     bool stale = (double)s->input->since_bottom > due;
-    double most = 1.0;
+    double most = stale ? 1.0 : MAX_OF(fullest_tier(s), 1.0);
 
-    if (s->input->bottom_failed)
-        return false;
-    for (unsigned i = 0; i < SHAPE_TIERS && !stale; i++)
-        most = MAX_OF(most, (double)s->levels[2 * i].count / s->fanout[i]);
-    return above > 1.25 * due * most;
+    return !s->input->bottom_failed && above > 1.25 * due * most;
 }
 
 /* Small merges first: they take least and save most reads. But where writers
@@ -537,7 +544,6 @@ static double above_bottom(const struct shape *s)
 void picker_debt(const struct picker_input *input, struct picker_debt *debt)
 {
     struct shape s;
-    double score = 0;
 
     shape_init(&s, input);
     *debt = (struct picker_debt){.bytes = due_bytes(&s),
@@ -545,10 +551,7 @@ void picker_debt(const struct picker_input *input, struct picker_debt *debt)
     for (size_t i = 0; i < s.input->run_count; i++)
         debt->runs += input->runs[i].count > 0;
     /* While one group merges, as many runs again may gather. */
-    for (unsigned i = 0; i < SHAPE_TIERS; i++) {
-        double full = 2.0 * s.fanout[i];
-        score = MAX_OF(score, (double)s.levels[2 * i].count / full);
-    }
+    double score = fullest_tier(&s) / 2.0;
     /* While one lot merges into the bottom, half as much again. */
     double above = (double)shape_weight(&s, 0, SHAPE_TO_BOTTOM);
     double full = 1.5 * s.bottom_share * (double)shape_bottom(&s)->bytes +

@@ -236,9 +236,7 @@ static adb_status pin_block(struct sst_iter *it, uint32_t block, bool backward)
 {
     struct sst_reader *r = it->reader;
     const struct sst_handle *h = &it->index->index.blocks[block].handle;
-    /* Packed blocks of a mapped table are read like others. */
-    bool mapped = r->map && h->size == h->raw_size;
-    if (unlikely(!is_cached(it, block)) && !mapped)
+    if (unlikely(!is_cached(it, block)) && !sst_is_mapped(r, h))
         sst_ahead_read(&it->ahead, r, h->offset,
                        h->offset + sst_handle_span(h), backward);
     struct block_frame *frame;

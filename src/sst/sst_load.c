@@ -35,13 +35,6 @@ static adb_status read_file(struct sst_reader *r, uint64_t offset, void *data,
     return status;
 }
 
-/* A block packed to its own size was never packed: the writer stores it
-   plainly then, and sizes alone tell which it is. */
-static bool is_packed(const struct sst_handle *h)
-{
-    return h->size != h->raw_size;
-}
-
 static adb_status check_frame(struct sst_reader *r, const struct sst_handle *h,
                               const uint8_t *stored,
                               enum sst_compression *compression)
@@ -49,7 +42,7 @@ static adb_status check_frame(struct sst_reader *r, const struct sst_handle *h,
     adb_status status =
         sst_frame_check(stored, h, r->info.number, r->path, compression);
     if (status == ADB_OK &&
-        (*compression != SST_COMPRESSION_NONE) != is_packed(h))
+        (*compression != SST_COMPRESSION_NONE) != sst_is_packed(h))
         return status_set(ADB_CORRUPTION,
                           "%s: frame at offset %" PRIu64
                           ": sizes do not fit its compression",
@@ -87,7 +80,7 @@ adb_status sst_load_raw(struct sst_reader *r, const struct sst_handle *h,
 {
     size_t span = sst_handle_span(h);
     enum sst_compression compression;
-    if (!is_packed(h)) {
+    if (!sst_is_packed(h)) {
         adb_status status = read_file(r, h->offset, raw, span);
         return status == ADB_OK ? check_frame(r, h, raw, &compression) : status;
     }
@@ -271,7 +264,7 @@ adb_status sst_load_block(struct sst_reader *r, uint32_t part,
                           struct block_frame **out)
 {
     const struct sst_handle *h = &index->index.blocks[block].handle;
-    bool mapped = r->map && !is_packed(h);
+    bool mapped = sst_is_mapped(r, h);
     size_t size = sizeof(struct block_frame) + (mapped ? 0 : sst_load_room(h));
     struct block_frame *b = new_frame(r, size, h, LEDGER_BLOCK, free_frame);
     if (!b)

@@ -52,6 +52,20 @@ struct sst_reader {
     _Atomic uint32_t refs;
 };
 
+/* A block packed to its own size was never packed: the writer stores it
+   plainly then, and sizes alone tell which it is. */
+static inline bool sst_is_packed(const struct sst_handle *h)
+{
+    return h->size != h->raw_size;
+}
+
+/* Packed blocks of a mapped table are read like others. */
+static inline bool sst_is_mapped(const struct sst_reader *r,
+                                 const struct sst_handle *h)
+{
+    return r->map && !sst_is_packed(h);
+}
+
 struct filter_frame {
     struct cache_frame frame;
     struct sst_filter filter; /* of bytes behind, at a 64-byte line */

@@ -14,6 +14,7 @@ static struct {
     const struct env_ops *base_env;
     const struct env_file_ops *base_file;
     unsigned flags; /* of the last open */
+    unsigned failing_opens;
     struct event {
         bool ask;
         uint64_t begin, end;
@@ -44,6 +45,10 @@ static void hook_advise_ahead(struct env_file *f, uint64_t offset,
 static adb_status hook_open(struct env *e, const char *path, unsigned flags,
                             struct env_file **out)
 {
+    if (hook.failing_opens) {
+        hook.failing_opens--;
+        return status_set(ADB_IO, "no open");
+    }
     adb_status status = hook.base_env->open(e, path, flags, out);
     if (status != ADB_OK)
         return status;
@@ -196,6 +201,34 @@ static void test_walks(void **state)
     }
 }
 
+/* The file cannot be opened for the request, but for the read behind it. */
+static void test_a_failed_request_is_none(void **state)
+{
+    (void)state;
+    struct fixture *f = plain_table(60000, 100);
+    struct kv_iter *it = sst_iter_new(f->reader, 0);
+    size_t seen = 1;
+    it->ops->seek_first(it); /* into the first block, and into the second: */
+    for (size_t before = hook.count; hook.count == before; seen++)
+        it->ops->next(it);
+    file_table_forget(f->files, f->info.number);
+    hook.failing_opens = 1;
+    status_set(ADB_INVALID, "an older message");
+    for (; it->valid && hook.failing_opens; seen++)
+        it->ops->next(it);
+    assert_true(it->valid);
+    assert_int_equal(hook.failing_opens, 0);
+    assert_int_equal(asked(), 0);
+    assert_string_equal(status_message(), "an older message");
+    for (it->ops->next(it); it->valid; it->ops->next(it))
+        seen++;
+    assert_int_equal(kv_iter_status(it), ADB_OK);
+    assert_int_equal(seen, f->model.count);
+    assert_true(asked() > 0);
+    kv_iter_close(it);
+    drop(f);
+}
+
 /* Packed blocks are not used where the map has them. */
 static void test_mapped_and_packed(void **state)
 {
@@ -252,6 +285,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gets_and_short_scans_ask_for_nothing),
         cmocka_unit_test(test_walks),
+        cmocka_unit_test(test_a_failed_request_is_none),
         cmocka_unit_test(test_mapped_and_packed),
         cmocka_unit_test(test_large_values),
         cmocka_unit_test(test_values_in_pieces),
