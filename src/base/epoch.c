@@ -2,10 +2,6 @@
 
 #include <stddef.h>
 
-/* Each thread starts looking for a free slot at its own place. */
-static _Atomic unsigned next_place;
-static _Thread_local unsigned my_place = ~0u;
-
 void epoch_init(struct epoch *e)
 {
     for (int i = 0; i < EPOCH_SLOTS; i++)
@@ -42,12 +38,9 @@ void epoch_deinit(struct epoch *e)
 
 struct epoch_slot *epoch_enter(struct epoch *e)
 {
-    if (my_place == ~0u)
-        my_place = atomic_fetch_add_explicit(&next_place, 1,
-                                             memory_order_relaxed) %
-                   EPOCH_SLOTS;
+    unsigned first = thread_ordinal();
     for (unsigned i = 0;; i++) {
-        struct epoch_slot *slot = &e->slots[(my_place + i) % EPOCH_SLOTS];
+        struct epoch_slot *slot = &e->slots[(first + i) % EPOCH_SLOTS];
         uint64_t idle = 0;
         /* Acquire: a reader of this epoch must also see what was unlinked
            before the epoch began. A stale `now` only holds the epoch back. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -104,6 +105,15 @@ void thread_yield(void)
         thread_hooks->yield(thread_hooks->context);
     else
         sched_yield();
+}
+
+unsigned thread_ordinal(void)
+{
+    static _Atomic unsigned next;
+    static _Thread_local unsigned mine = ~0u;
+    if (mine == ~0u)
+        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed);
+    return mine;
 }
 
 uint64_t clock_now_ns(void)

@@ -85,6 +85,10 @@ adb_status thread_start(struct thread *t, const char *name,
                         void *(*run)(void *), void *argument) ADB_MUST_CHECK;
 void thread_join(struct thread *t); /* no-op on a thread never started */
 void thread_yield(void);
+/* The calling thread's own for its life: threads count from 0 in the order in
+   which they first ask. Says which part of something that is kept in parts, so
+   that processors do not share a line, a thread uses. */
+unsigned thread_ordinal(void);
 
 /* Monotonic time. */
 uint64_t clock_now_ns(void);

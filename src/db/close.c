@@ -6,9 +6,12 @@
 
 static adb_status check_handles(adb *db)
 {
-    long long values = atomic_load(&db->live_values);
-    long long iterators = atomic_load(&db->live_iterators);
+    long long values = 0, iterators = 0;
     long long snapshots = atomic_load(&db->live_snapshots);
+    for (size_t i = 0; i < DB_SHARDS; i++) {
+        values += atomic_load(&db->shards[i].live_values);
+        iterators += atomic_load(&db->shards[i].live_iterators);
+    }
     if (values + iterators + snapshots == 0)
         return ADB_OK;
     return status_set(ADB_BUSY,

@@ -26,7 +26,7 @@
 #include "version/version_set.h"
 #include "wal/wal.h"
 
-enum { DB_MAX_FROZEN = 16, DB_RESTING = 4 };
+enum { DB_MAX_FROZEN = 16, DB_SHARDS = 16, DB_RESTING = 4 };
 
 /* A memtable and the log segments that hold its writes. */
 struct db_memtable {
@@ -50,7 +50,6 @@ struct db_view {
 /* Counters of the engine; relaxed atomics, any thread. */
 struct db_counters {
     _Atomic uint64_t puts, deletes, batches, write_bytes;
-    _Atomic uint64_t iterators, iterator_extra_ns;
     _Atomic uint64_t write_waits, write_wait_ns, write_wait_max_ns;
     _Atomic uint64_t flushes, flush_bytes, flush_ns;
     _Atomic uint64_t compactions, compaction_bytes_in, compaction_bytes_out;
@@ -64,6 +63,19 @@ struct db_read_counters {
     _Alignas(64) _Atomic uint64_t gets;
     _Atomic uint64_t hits, memtable_hits;
     _Atomic uint64_t extra_runs; /* of tables, looked into beyond the first */
+};
+
+/* What threads keep apart, so that their processors share no line: by
+   thread_ordinal(). A handle may be given back by another thread, so only the
+   sums over all shards say how many there are. */
+struct db_shard {
+    _Alignas(64) _Atomic int64_t live_values;
+    _Atomic int64_t live_iterators;
+    _Atomic uint64_t iterators; /* made */
+    _Atomic uint64_t iterator_extra_ns;
+    /* An iterator given back that the next one may be made of; of the present
+       view, or about to be freed. */
+    _Atomic(adb_iter *) resting;
 };
 
 /* What a sorted run more costs, about, once its blocks are cached. */
@@ -159,11 +171,8 @@ struct adb {
     bool log_stop;                /* log_lock */
     _Atomic bool log_signalled;
 
-    /* Iterators given back that the next ones may be made of; each of the
-       present view, or about to be freed. */
-    _Atomic(adb_iter *) resting[DB_RESTING];
-
-    _Atomic int64_t live_values, live_iterators, live_snapshots;
+    struct db_shard shards[DB_SHARDS];
+    _Atomic int64_t live_snapshots;
     struct db_counters counters;
     struct db_read_counters read_counters[EPOCH_SLOTS];
     uint64_t opened_ns;
@@ -304,6 +313,10 @@ static inline void bump_read(_Atomic uint64_t *counter, uint64_t n)
 {
     uint64_t v = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, v + n, memory_order_relaxed);
+}
+static inline struct db_shard *db_my_shard(adb *db)
+{
+    return &db->shards[thread_ordinal() % DB_SHARDS];
 }
 static inline void db_count(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -168,7 +168,8 @@ static void tell_cost(struct adb_iter *it)
     uint64_t each =
         it->seeks * DB_SEEK_RUN_NS + it->steps * DB_STEP_RUN_NS;
     if (it->extra_runs && each)
-        db_count(&it->db->counters.iterator_extra_ns, it->extra_runs * each);
+        db_count(&db_my_shard(it->db)->iterator_extra_ns,
+                 it->extra_runs * each);
     it->seeks = it->steps = 0;
 }
 
@@ -205,20 +206,28 @@ static void free_rested(struct adb_iter *it)
 
 void db_iter_drop_resting(adb *db)
 {
-    for (size_t i = 0; i < DB_RESTING; i++) {
+    for (size_t i = 0; i < DB_SHARDS; i++) {
         /* Sequentially consistent, as in let_rest. */
-        struct adb_iter *it = atomic_exchange(&db->resting[i], NULL);
+        struct adb_iter *it = atomic_exchange(&db->shards[i].resting, NULL);
         if (it)
             free_rested(it);
     }
 }
 
+/* The i-th place where this thread looks for an iterator at rest. Its own comes
+   first: what another one used last lies in that one's caches. */
+static _Atomic(adb_iter *) *resting_place(adb *db, unsigned i)
+{
+    return &db->shards[(thread_ordinal() + i) % DB_SHARDS].resting;
+}
+
 static struct adb_iter *wake_one(adb *db)
 {
-    for (size_t i = 0; i < DB_RESTING; i++) {
-        if (!atomic_load_explicit(&db->resting[i], memory_order_relaxed))
+    for (unsigned i = 0; i < DB_RESTING; i++) {
+        _Atomic(adb_iter *) *place = resting_place(db, i);
+        if (!atomic_load_explicit(place, memory_order_relaxed))
             continue;
-        struct adb_iter *it = atomic_exchange(&db->resting[i], NULL);
+        struct adb_iter *it = atomic_exchange(place, NULL);
         if (it)
             return it;
     }
@@ -229,14 +238,15 @@ static bool let_rest(adb *db, struct adb_iter *it)
 {
     kv_iter_rest(it->user);
     struct db_view *view = it->view;
-    for (size_t i = 0; i < DB_RESTING; i++) {
+    for (unsigned i = 0; i < DB_RESTING; i++) {
+        _Atomic(adb_iter *) *place = resting_place(db, i);
         struct adb_iter *nobody = NULL;
-        if (!atomic_compare_exchange_strong(&db->resting[i], &nobody, it))
+        if (!atomic_compare_exchange_strong(place, &nobody, it))
             continue;
         /* Who replaces the view stores it first and then looks here; we, the
            other way round: one of us sees the other. */
         if (atomic_load(&db->view) != view &&
-            (it = atomic_exchange(&db->resting[i], NULL)))
+            (it = atomic_exchange(place, NULL)))
             free_rested(it);
         return true;
     }
@@ -296,8 +306,9 @@ adb_status db_iter_new(adb *db, const adb_iter_options *options, adb_iter **out)
         free_rested(it);
         return status;
     }
-    atomic_fetch_add(&db->live_iterators, 1);
-    db_count(&db->counters.iterators, 1);
+    struct db_shard *mine = db_my_shard(db);
+    atomic_fetch_add(&mine->live_iterators, 1);
+    db_count(&mine->iterators, 1);
     *out = it;
     return ADB_OK;
 }
@@ -308,5 +319,5 @@ void db_iter_free(adb_iter *it)
     forget_user(it);
     if (!it->whole || !let_rest(db, it))
         free_rested(it);
-    atomic_fetch_sub(&db->live_iterators, 1);
+    atomic_fetch_sub(&db_my_shard(db)->live_iterators, 1);
 }

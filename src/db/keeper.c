@@ -58,13 +58,14 @@ static void notice_idle(struct keeper *k, uint64_t now)
 
 uint64_t db_extra_run_ns(adb *db)
 {
-    uint64_t runs = 0;
+    uint64_t runs = 0, ns = 0;
     for (size_t i = 0; i < EPOCH_SLOTS; i++)
         runs += atomic_load_explicit(&db->read_counters[i].extra_runs,
                                      memory_order_relaxed);
-    return runs * DB_GET_RUN_NS +
-           atomic_load_explicit(&db->counters.iterator_extra_ns,
-                                memory_order_relaxed);
+    for (size_t i = 0; i < DB_SHARDS; i++)
+        ns += atomic_load_explicit(&db->shards[i].iterator_extra_ns,
+                                   memory_order_relaxed);
+    return runs * DB_GET_RUN_NS + ns;
 }
 
 /* A merge of everything takes about a nanosecond a byte. Once reads have spent

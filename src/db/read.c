@@ -40,7 +40,8 @@ static void pin(const struct lookup *l, const void *data, size_t size,
     out->size = size;
     out->pin_[0] = l->db;
     out->pin_[1] = tag(pointer, kind);
-    atomic_fetch_add_explicit(&l->db->live_values, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db_my_shard(l->db)->live_values, 1,
+                              memory_order_relaxed);
 }
 
 static enum ledger_row heap_row(enum pin_kind kind)
@@ -73,7 +74,8 @@ void db_value_release(adb_value *value)
         break;
     }
     if (db)
-        atomic_fetch_sub_explicit(&db->live_values, 1, memory_order_release);
+        atomic_fetch_sub_explicit(&db_my_shard(db)->live_values, 1,
+                                  memory_order_release);
     *value = (adb_value)ADB_VALUE_INIT;
 }
 

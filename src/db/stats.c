@@ -137,19 +137,21 @@ static void write_path(adb *db, struct json *j)
 
 static void read_path(adb *db, struct json *j)
 {
-    uint64_t gets = 0, hits = 0, memtable_hits = 0;
+    uint64_t gets = 0, hits = 0, memtable_hits = 0, iterators = 0;
     for (size_t i = 0; i < EPOCH_SLOTS; i++) {
         gets += load(&db->read_counters[i].gets);
         hits += load(&db->read_counters[i].hits);
         memtable_hits += load(&db->read_counters[i].memtable_hits);
     }
+    for (size_t i = 0; i < DB_SHARDS; i++)
+        iterators += load(&db->shards[i].iterators);
     struct sst_read_stats s;
     sst_counters_sum(db->table_counters, &s);
     begin(j, "reads");
     number(j, "gets", gets);
     number(j, "found", hits);
     number(j, "memtable_hits", memtable_hits);
-    number(j, "iterators", load(&db->counters.iterators));
+    number(j, "iterators", iterators);
     number(j, "extra_run_ns", db_extra_run_ns(db));
     number(j, "filter_negatives", s.filter_negatives);
     number(j, "filter_positives", s.filter_positives);

@@ -315,16 +315,6 @@ adb_status sst_reader_split_keys(struct sst_reader *r, size_t pieces,
 
 /* ---- counting ---- */
 
-unsigned sst_counter_shard(void)
-{
-    static _Atomic unsigned next;
-    static _Thread_local unsigned mine = ~0u;
-    if (unlikely(mine == ~0u))
-        mine = atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) %
-               SST_COUNTER_SHARDS;
-    return mine;
-}
-
 void sst_counters_sum(struct sst_counters *c, struct sst_read_stats *out)
 {
     *out = (struct sst_read_stats){0};

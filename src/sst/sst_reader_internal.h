@@ -16,6 +16,7 @@
 #define SST_SST_READER_INTERNAL_H
 
 #include "base/alloc.h"
+#include "base/thread.h"
 #include "sst/block_reader.h"
 #include "sst/compress.h"
 #include "sst/filter.h"
@@ -118,14 +119,12 @@ adb_status sst_reader_open_raw(const struct sst_context *context,
 
 /* ---- counting ---- */
 
-unsigned sst_counter_shard(void); /* of the calling thread */
-
 #define SST_COUNT(reader, field, amount)                                       \
     do {                                                                       \
         struct sst_counters *counters_ = (reader)->context.counters;           \
         if (counters_) {                                                       \
-            _Atomic uint64_t *count_ =                                         \
-                &counters_->shards[sst_counter_shard()].field;                 \
+            unsigned shard_ = thread_ordinal() % SST_COUNTER_SHARDS;           \
+            _Atomic uint64_t *count_ = &counters_->shards[shard_].field;       \
             atomic_store_explicit(                                             \
                 count_,                                                        \
                 atomic_load_explicit(count_, memory_order_relaxed) + (amount), \

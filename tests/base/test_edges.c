@@ -207,6 +207,34 @@ static void test_all_slots_taken(void **state)
     epoch_deinit(&shared);
 }
 
+/* ---- ordinals ------------------------------------------------------------ */
+
+static void *ask_ordinal(void *argument)
+{
+    unsigned *out = argument;
+    out[0] = thread_ordinal();
+    out[1] = thread_ordinal();
+    return NULL;
+}
+
+static void test_ordinals(void **state)
+{
+    enum { THREADS = 5 };
+    struct thread threads[THREADS];
+    unsigned seen[THREADS + 1][2];
+    (void)state;
+    ask_ordinal(seen[THREADS]);
+    for (int i = 0; i < THREADS; i++)
+        assert_ok(thread_start(&threads[i], "ordinal", ask_ordinal, seen[i]));
+    for (int i = 0; i < THREADS; i++)
+        thread_join(&threads[i]);
+    for (int i = 0; i <= THREADS; i++) {
+        assert_int_equal(seen[i][0], seen[i][1]);
+        for (int j = 0; j < i; j++)
+            assert_int_not_equal(seen[i][0], seen[j][0]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +245,7 @@ int main(void)
         cmocka_unit_test(test_thread_that_cannot_start),
         cmocka_unit_test(test_interrupted_sleep),
         cmocka_unit_test(test_all_slots_taken),
+        cmocka_unit_test(test_ordinals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -472,24 +472,13 @@ static void run_lives(void *context)
     live_quietly(w);
 }
 
-/* What the library gives each thread of the system when it first asks: all
-   threads of a simulation are one, and the first seed in a process must run as
-   the second one does. */
-static void settle_thread(void)
-{
-    struct epoch *e = mem_aligned_alloc(64, sizeof *e);
-    epoch_init(e);
-    epoch_leave(epoch_enter(e));
-    epoch_deinit(e);
-    mem_free(e);
-    (void)sst_counter_shard();
-}
-
 void world_run(uint64_t seed, FILE *trace, bool trace_steps,
                struct scheduler_result *out, struct world *w)
 {
     memset(w, 0, sizeof *w);
-    settle_thread();
+    /* All threads of a simulation are one of the system's; it has its ordinal
+       before the first seed, as it has before the second. */
+    (void)thread_ordinal();
     w->seed = seed;
     plan_make(&w->plan, seed);
     random_seed(&w->random, seed);
