@@ -57,10 +57,12 @@ static struct merge_group flush_group(const struct shape *s)
     }
 }
 
-/* Everything there is in one job, if that is small. */
+/* Everything there is in one job, if that is small; unless the bottom is what
+   cannot be merged. */
 static bool all_in_one(const struct shape *s)
 {
-    if (s->bytes > s->input->options.max_merge_bytes)
+    if (s->input->bottom_failed ||
+        s->bytes > s->input->options.max_merge_bytes)
         return false;
     for (unsigned i = 0; i < SHAPE_LEVELS; i++) {
         if (s->levels[i].busy)
