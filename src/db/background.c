@@ -102,10 +102,8 @@ void db_update_pressure_locked(adb *db)
 
 /* ---- flush ------------------------------------------------------------- */
 
-/* The edit of a flush also ends the life of the log segments that only the
-   flushed memtable needed. */
-static adb_status retire_segments(adb *db, struct version_edit *edit,
-                                  uint64_t below)
+adb_status db_retire_segments(adb *db, struct version_edit *edit,
+                              uint64_t below)
 {
     adb_status status = ADB_OK;
     mutex_lock(&db->lock);
@@ -116,7 +114,7 @@ static adb_status retire_segments(adb *db, struct version_edit *edit,
     return status;
 }
 
-static void forget_segments_locked(adb *db, uint64_t below)
+void db_forget_segments_locked(adb *db, uint64_t below)
 {
     size_t kept = 0;
     for (size_t i = 0; i < db->segment_count; i++)
@@ -154,7 +152,8 @@ static adb_status build_flush(struct db_job *under_way,
     struct memtable_stats stats;
     memtable_stats(m->table, &stats);
     edit->last_seq = stats.max_seq;
-    return retire_segments(db, edit, below);
+    /* The log segments that only this memtable needed. */
+    return db_retire_segments(db, edit, below);
 }
 
 /* Flushes the oldest frozen memtable. lock is held on entry and exit. */
@@ -185,7 +184,7 @@ static adb_status flush_one_unlocking(adb *db)
     db->flush_rounds++;
     if (status != ADB_OK)
         return status;
-    forget_segments_locked(db, below);
+    db_forget_segments_locked(db, below);
     db->flushed_seq = MAX_OF(db->flushed_seq, flushed_through);
     db->frozen_count--;
     memmove(db->frozen, db->frozen + 1,

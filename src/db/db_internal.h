@@ -243,6 +243,11 @@ adb_status db_wait_flushed(adb *db, uint64_t seq) ADB_MUST_CHECK;
 adb_status db_wait_flush_locked(adb *db, uint64_t deadline_ns) ADB_MUST_CHECK;
 /* Work out back-pressure anew; under lock. */
 void db_update_pressure_locked(adb *db);
+/* Log segments below this one are not needed any more: an edit that says so;
+   once it is durable, they are forgotten (under lock) and may be released. */
+adb_status db_retire_segments(adb *db, struct version_edit *edit,
+                              uint64_t below) ADB_MUST_CHECK;
+void db_forget_segments_locked(adb *db, uint64_t below);
 void db_fill_table_options(adb *db, struct sst_writer_options *o);
 void db_remove_obsolete(adb *db);
 /* Removes the files of an edit's tables after it could not be made durable. */

@@ -189,6 +189,31 @@ adb_status db_switch_memtable_unlocking(adb *db, size_t arena_bytes,
     return status;
 }
 
+/* What stands in the segments below is in tables, or did not happen. The
+   manifest hears that they are gone before they are: one that is missing would
+   else pass for damage. */
+static adb_status abandon_segments(adb *db, uint64_t below)
+{
+    struct version_edit edit = {0};
+    struct version_edit *edits[1] = {&edit};
+    adb_status status = db_retire_segments(db, &edit, below);
+    if (status == ADB_OK && edit.segments_removed_count)
+        status = version_set_apply(db->versions, edits, 1);
+    version_edit_deinit(&edit);
+    if (status == ADB_OK) {
+        mutex_lock(&db->lock);
+        db_forget_segments_locked(db, below);
+        mutex_unlock(&db->lock);
+        if (wal_release(db->wal, below) != ADB_OK)
+            db_log(db, 1, "log segments not removed: %s", status_message());
+        return ADB_OK;
+    }
+    /* Unknown is what the manifest says, not what becomes of the write that
+       waits for this: that one does not happen. */
+    return status_context(status == ADB_UNKNOWN_OUTCOME ? ADB_IO : status,
+                          "the log cannot go on");
+}
+
 /* After a failed write or sync of the log, what that segment holds is unknown.
    Its memtable is flushed to new files before anything is logged again, so
    that what survives stays a prefix of history. */
@@ -207,20 +232,16 @@ static adb_status heal_log_unlocking(adb *db, uint64_t deadline_ns)
     mutex_lock(&db->lock);
     if (db->frozen_count > 0)
         return wait_for_flush_unlocking(db, deadline_ns);
-    uint64_t flushed_below = db->active.first_segment;
+    if (wal_failure(db->wal) != ADB_OK)
+        db->active.first_segment = wal_rotate(db->wal);
+    uint64_t below = db->active.first_segment;
     mutex_unlock(&db->lock);
-    /* The flush thread comes to that only after it has woken us; a failed
-       segment that is not released fails every sync behind it. */
-    if (wal_release(db->wal, flushed_below) != ADB_OK)
-        db_log(db, 1, "log segments not removed: %s", status_message());
-    if (wal_failure(db->wal) != ADB_OK) {
-        uint64_t segment = wal_rotate(db->wal);
-        mutex_lock(&db->lock);
-        db->active.first_segment = segment;
-        mutex_unlock(&db->lock);
-    }
-    db->log_broken = false;
-    return ADB_OK;
+    /* At once: a failed segment that is not released fails every sync behind
+       it. */
+    adb_status status = abandon_segments(db, below);
+    if (status == ADB_OK)
+        db->log_broken = false;
+    return status;
 }
 
 /* The log begins a new segment for this write, and would soon again for the

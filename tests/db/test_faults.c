@@ -366,6 +366,116 @@ static void test_log_waits_for_its_flush(void **state)
     env_memory_free(disk);
 }
 
+/* Both failures find an empty memtable, so that nothing is flushed: even so the
+   manifest must hear of segments that go. */
+static void fail_twice(uint64_t skip_first, uint64_t skip_second)
+{
+    static const char options[] = "durability=process memory_budget=4M "
+                                  "wal_access=write wal_segment_min=64K";
+    struct env_fault_rule rule = {.operations = ENV_FAULT_WRITE,
+                                  .path_part = ".log",
+                                  .skip = skip_first,
+                                  .count = 2,
+                                  .error = 5};
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    struct env *env = env_fault_new(disk);
+    adb *db = db_test_open(env, "/db", options);
+    db_test_put(db, "before", "1");
+    assert_ok(db_flush(db));
+    env_fault_set(env, &rule);
+    (void)!db_test_put_as(db, "first", "2", ADB_DURABILITY_DEFAULT);
+    rule.skip = skip_second;
+    env_fault_set(env, &rule);
+    (void)!db_test_put_as(db, "second", "3", ADB_DURABILITY_DEFAULT);
+    env_fault_set(env, NULL);
+    assert_ok(db_test_put_as(db, "after", "4", ADB_DURABILITY_SYNC));
+    struct env *died = env_memory_clone(disk);
+    adb *again = db_test_open(died, "/db", options);
+    db_test_expect(again, "before", "1");
+    db_test_expect(again, "after", "4");
+    assert_ok(db_close(again));
+    assert_ok(db_close(db));
+    db = db_test_open(env, "/db", options);
+    db_test_expect(db, "before", "1");
+    db_test_expect(db, "after", "4");
+    assert_ok(db_close(db));
+    env_memory_free(died);
+    env_fault_free(env);
+    env_memory_free(disk);
+}
+
+static void test_log_fails_twice(void **state)
+{
+    (void)state;
+    for (uint64_t first = 0; first < 4; first++)
+        for (uint64_t second = 0; second < 4; second++)
+            fail_twice(first, second);
+}
+
+/* ---- a merge that cannot be made ---- */
+
+static adb_status find_table(void *context, const char *name)
+{
+    if (strstr(name, ".sst")) {
+        snprintf(context, 32, "%s", name);
+    }
+    return ADB_OK;
+}
+
+static unsigned count_runs(adb *db)
+{
+    unsigned count = 0;
+    char *json;
+    assert_ok(db_stats(db, &json));
+    for (char *at = json; (at = strstr(at, "\"run\":")); at++)
+        count++;
+    free(json);
+    return count;
+}
+
+static void overwrite_all(struct faulty *f, int times)
+{
+    for (int i = 0; i < times * WRITES; i++)
+        assert_ok(put_timed(f, i % WRITES, 10000));
+}
+
+/* The table at the bottom cannot be read where it is merged: what lies above
+   it is merged as before, so that writers go on, and reads stay cheap. */
+static void test_a_bottom_that_cannot_be_merged(void **state)
+{
+    char table[32] = "";
+    (void)state;
+    struct faulty f = {.disk = env_memory_new(ENV_MEMORY_STRICT)};
+    f.env = env_fault_new(f.disk);
+    f.db = db_test_open(f.env, "/db",
+                        "durability=process memtable_size=64K "
+                        "memory_budget=4M table_size=64M");
+    overwrite_all(&f, 1);
+    db_test_compact(f.db);
+    assert_ok(env_list_dir(f.disk, "/db", find_table, table));
+    struct env_fault_rule rule = {.operations = ENV_FAULT_READ,
+                                  .path_part = table,
+                                  .count = ~UINT64_C(0),
+                                  .error = 5};
+    env_fault_set(f.env, &rule);
+    overwrite_all(&f, 20);
+    assert_ok(db_flush(f.db));
+    assert_true(env_fault_hits(f.env) > 0);
+    assert_int_equal(db_health(f.db), ADB_IO);
+    uint64_t until = clock_now_ns() + UINT64_C(20) * 1000000000;
+    while (count_runs(f.db) > 12) {
+        if (clock_now_ns() > until)
+            fail_msg("%u runs have gathered", count_runs(f.db));
+        usleep(10000);
+    }
+    env_fault_set(f.env, NULL);
+    recover(&f, "a bottom that cannot be merged");
+    check_reads(&f, "a bottom that could not be merged");
+    assert_ok(db_close(f.db));
+    env_fault_free(f.env);
+    env_memory_free(f.disk);
+}
+
 /* ---- memory ---- */
 
 static int fail_all(void *context, size_t size)
@@ -415,6 +525,8 @@ int main(void)
         cmocka_unit_test(test_interrupted_creation),
         cmocka_unit_test(test_tables_of_an_unknown_edit_stay),
         cmocka_unit_test(test_log_waits_for_its_flush),
+        cmocka_unit_test(test_log_fails_twice),
+        cmocka_unit_test(test_a_bottom_that_cannot_be_merged),
         cmocka_unit_test(test_multi_get_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
