@@ -70,7 +70,6 @@ struct env_file_ops {
     adb_status (*size)(struct env_file *f, uint64_t *size);
     adb_status (*map)(struct env_file *f, size_t size, bool writable,
                       struct env_map **out);
-    void (*advise_drop)(struct env_file *f, uint64_t offset, uint64_t size);
     void (*advise_ahead)(struct env_file *f, uint64_t offset, uint64_t size);
     adb_status (*close)(struct env_file *f);
 };
@@ -176,12 +175,6 @@ static inline adb_status env_file_map(struct env_file *f, size_t size,
                                       bool writable, struct env_map **out)
 {
     return f->ops->map(f, size, writable, out);
-}
-/* The range will not be read soon; a hint. */
-static inline void env_file_advise_drop(struct env_file *f, uint64_t offset,
-                                        uint64_t size)
-{
-    f->ops->advise_drop(f, offset, size);
 }
 /* The range will be read next: it may be fetched meanwhile. A hint. */
 static inline void env_file_advise_ahead(struct env_file *f, uint64_t offset,

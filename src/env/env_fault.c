@@ -209,12 +209,6 @@ static adb_status fault_map(struct env_file *file, size_t size, bool writable,
     return ADB_OK;
 }
 
-static void fault_advise_drop(struct env_file *file, uint64_t offset,
-                              uint64_t size)
-{
-    env_file_advise_drop(file_of(file)->base, offset, size);
-}
-
 static void fault_advise_ahead(struct env_file *file, uint64_t offset,
                                uint64_t size)
 {
@@ -240,7 +234,6 @@ static const struct env_file_ops fault_file_ops = {
     .allocate = fault_allocate,
     .size = fault_size,
     .map = fault_map,
-    .advise_drop = fault_advise_drop,
     .advise_ahead = fault_advise_ahead,
     .close = fault_close,
 };

@@ -377,8 +377,8 @@ static adb_status memory_map(struct env_file *file, size_t size, bool writable,
     return memory_file_map(f->disk, f->inode, file->path, size, writable, out);
 }
 
-static void memory_advise(struct env_file *file, uint64_t offset,
-                          uint64_t size)
+static void memory_advise_ahead(struct env_file *file, uint64_t offset,
+                                uint64_t size)
 {
     (void)file;
     (void)offset;
@@ -404,8 +404,7 @@ static const struct env_file_ops memory_file_ops = {
     .allocate = memory_allocate,
     .size = memory_size,
     .map = memory_map,
-    .advise_drop = memory_advise,
-    .advise_ahead = memory_advise,
+    .advise_ahead = memory_advise_ahead,
     .close = memory_close,
 };
 

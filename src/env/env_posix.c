@@ -111,12 +111,6 @@ static adb_status posix_size(struct env_file *f, uint64_t *size)
     return ADB_OK;
 }
 
-static void posix_advise_drop(struct env_file *f, uint64_t offset,
-                              uint64_t size)
-{
-    posix_fadvise(fd_of(f), (off_t)offset, (off_t)size, POSIX_FADV_DONTNEED);
-}
-
 static void posix_advise_ahead(struct env_file *f, uint64_t offset,
                                uint64_t size)
 {
@@ -146,7 +140,6 @@ static const struct env_file_ops posix_file_ops = {
     .allocate = posix_allocate,
     .size = posix_size,
     .map = posix_file_map,
-    .advise_drop = posix_advise_drop,
     .advise_ahead = posix_advise_ahead,
     .close = posix_close,
 };

@@ -116,7 +116,6 @@ static void test_contents(void **state)
     assert_int_equal(env_file_truncate(f, 13), ADB_OK);
     assert_int_equal(env_file_read_full(f, 10, data, 3), ADB_OK);
     assert_memory_equal(data, "a\0\0", 3);
-    env_file_advise_drop(f, 0, 13);
     env_file_advise_ahead(f, 0, 13);
     env_file_advise_ahead(f, 100, 1 << 20);
     env_file_advise_ahead(f, UINT64_MAX - 10, 5);

@@ -115,7 +115,6 @@ static size_t read_only(struct env *e, adb_status *out)
     out[n++] = env_file_read(f, 100, &byte, 1, &got);
     out[n++] = env_file_map(f, 9000, false, &m);
     out[n++] = env_file_write(f, 0, "x", 0);
-    env_file_advise_drop(f, 0, 8);
     env_file_advise_ahead(f, 0, 8);
     assert_ok(env_file_close(f));
     return n;

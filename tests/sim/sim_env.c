@@ -239,12 +239,6 @@ static adb_status sim_map_file(struct env_file *file, size_t size,
     return end(rest, status);
 }
 
-static void sim_advise_drop(struct env_file *file, uint64_t offset,
-                            uint64_t size)
-{
-    env_file_advise_drop(file_of(file)->base, offset, size);
-}
-
 static void sim_advise_ahead(struct env_file *file, uint64_t offset,
                              uint64_t size)
 {
@@ -270,7 +264,6 @@ static const struct env_file_ops sim_file_ops = {
     .allocate = sim_allocate,
     .size = sim_size,
     .map = sim_map_file,
-    .advise_drop = sim_advise_drop,
     .advise_ahead = sim_advise_ahead,
     .close = sim_close,
 };
