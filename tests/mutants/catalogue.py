@@ -12,7 +12,9 @@
 
 test: who noticed it last, asked first. Optional: preset (dev, tsan; otherwise
 release), blind = yes (chosen by somebody who had not looked at the tests),
-written = yes (the test that notices it was written for it). Lines between entries that start with # are comments."""
+written = yes (the test that notices it was written for it), cpu (a processor
+without these instructions does not run what is broken). Lines between entries
+that start with # are comments."""
 
 import dataclasses
 import hashlib
@@ -21,10 +23,11 @@ import re
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+CPUINFO = pathlib.Path("/proc/cpuinfo")
 PRESETS = ("release", "dev", "tsan")
 HEAD = re.compile(r"^\[([a-z0-9-]+)\]$")
 FIELD = re.compile(r"^(\w+) = (.+)$")
-FIELDS = {"file", "what", "test", "preset", "blind", "written"}
+FIELDS = {"file", "what", "test", "preset", "blind", "written", "cpu"}
 
 
 @dataclasses.dataclass
@@ -37,6 +40,7 @@ class Mutant:
     preset: str = "release"
     blind: str = ""
     written: str = ""
+    cpu: str = ""
     old: str = ""
     new: str = ""
 
@@ -57,6 +61,9 @@ class Mutant:
         if count != 1:
             return f"its text stands {count} times in {self.file}"
         return None
+
+    def runs_here(self):
+        return not self.cpu or self.cpu in CPUINFO.read_text().split()
 
     def broken(self, text):
         return text.replace(self.old, self.new, 1)

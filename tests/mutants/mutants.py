@@ -244,10 +244,14 @@ def main():
     state = State(options.fresh)
     if options.table:
         return 0 if write_table(mutants, state) else 1
+    elsewhere = [m for m in mutants if not m.runs_here()]
+    for mutant in elsewhere:
+        say(f"{mutant.id}: left out, this processor has no {mutant.cpu}")
+    here = [m for m in mutants if m not in elsewhere]
     if options.names:
-        mutants = [m for m in mutants if m.id in options.names]
-        return 0 if run_all(mutants, state, options) else 1
-    return 0 if run_all(mutants, state, options) and \
+        here = [m for m in here if m.id in options.names]
+        return 0 if run_all(here, state, options) else 1
+    return 0 if run_all(here, state, options) and \
         write_table(mutants, state) else 1
 
 
