@@ -10,10 +10,11 @@ ROOT = pathlib.Path("/sys/fs/cgroup")
 class Limit:
     """A group of our own, removed at the end. Where the system refuses one,
     or none is asked for, group is None and commands run as they are: then the
-    whole machine's memory caches the files."""
+    whole machine's memory caches the files. outside is the file through which
+    a process leaves the group."""
 
     def __init__(self, limit_bytes, root=ROOT):
-        self.group = None
+        self.group = self.outside = None
         if not limit_bytes:
             return
         for where, file in ((root, "memory.max"),
@@ -36,6 +37,7 @@ class Limit:
             group.rmdir()
             return False
         self.group = group
+        self.outside = group.parent / "cgroup.procs"
         return True
 
     def command(self, words):

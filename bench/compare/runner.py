@@ -55,9 +55,13 @@ class Bench:
         words = {"keys": keys, "operations": operations, "cache": a.cache,
                  "memtable": a.memtable, "compression": a.compression,
                  "seconds": a.seconds or row.seconds,
-                 "verify": 0 if a.no_verify else 1,
-                 "drop_pages": 1 if self.limit.group else 0}
+                 "verify": 0 if a.no_verify else 1}
         words.update(row.words)
+        if self.limit.group:
+            words.update(drop_pages=1, outside=self.limit.outside)
+            # Looked at when it was made.
+            if row.base and not row.changes:
+                words["verify"] = 0
         return words
 
     def call(self, workload, where, words, must_die=False, limited=True):
@@ -106,7 +110,7 @@ class Bench:
         if not self.has_base(name):
             row = table.BY_NAME[name]
             where = self.empty("filling")
-            words = {**self.words(row), "seconds": 36000, "verify": 0,
+            words = {**self.words(row), "seconds": 36000,
                      "operations": FOREVER}
             self.call(row.workload, where, words, limited=False)
             self.keep_base(where, name)

@@ -81,6 +81,26 @@ def test_goes_on(build, out):
            "a whole run was taken for a cut one")
 
 
+def test_within_a_limit(build, out):
+    """Where the machine lets us make a control group; and what is no such
+    file cannot be left through."""
+    held = limit.Limit(256 << 20)
+    may = held.group is not None
+    held.remove()
+    code, text = compare(build, out, "--rows",
+                         "fillrandom,readrandom,overwrite,coldopen",
+                         "--rounds", "1", "--memory-limit", "256M")
+    expect(code == 0, text)
+    results = json.loads((out / "results.json").read_text())["results"]
+    expect(all(r["limited"] == may for r in results), "the limit")
+    done = subprocess.run(
+        [build + "/bench_albertdb", "workload=fillseq", "keys=10",
+         f"dir={out}", f"outside={out}/none/cgroup.procs"],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    expect(done.returncode == 1 and "none/cgroup.procs" in done.stderr,
+           done.stderr)
+
+
 def test_failure(build, out):
     code, text = compare(build, out, "--rows", "fillseq,readrandom",
                          "--rounds", "1", "--set", "block_size=7")
@@ -94,6 +114,7 @@ def main():
         test_no_limit_is_claimed_that_is_none(where / "plain")
         test_every_row(sys.argv[1], where / "every")
         test_goes_on(sys.argv[1], where / "cut")
+        test_within_a_limit(sys.argv[1], where / "limited")
         test_failure(sys.argv[1], where / "failing")
     print("every row runs, a cut run goes on, failures are reported")
 
