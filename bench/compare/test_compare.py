@@ -95,7 +95,7 @@ def test_within_a_limit(build, out):
     expect(all(r["limited"] == may for r in results), "the limit")
     done = subprocess.run(
         [build + "/bench_albertdb", "workload=fillseq", "keys=10",
-         f"dir={out}", f"outside={out}/none/cgroup.procs"],
+         f"dir={out}/unreal", f"outside={out}/none/cgroup.procs"],
         text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     expect(done.returncode == 1 and "none/cgroup.procs" in done.stderr,
            done.stderr)
