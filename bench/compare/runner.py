@@ -58,10 +58,12 @@ class Bench:
                  "verify": 0 if a.no_verify else 1}
         words.update(row.words)
         if self.limit.group:
-            words.update(drop_pages=1, outside=self.limit.outside)
+            words["drop_pages"] = 1
             # Looked at when it was made.
             if row.base and not row.changes:
                 words["verify"] = 0
+            if words["verify"]:
+                words["outside"] = self.limit.outside
         return words
 
     def call(self, workload, where, words, must_die=False, limited=True):
