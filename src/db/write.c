@@ -200,18 +200,17 @@ static adb_status abandon_segments(adb *db, uint64_t below)
     if (status == ADB_OK && edit.segments_removed_count)
         status = version_set_apply(db->versions, edits, 1);
     version_edit_deinit(&edit);
-    if (status == ADB_OK) {
-        mutex_lock(&db->lock);
-        db_forget_segments_locked(db, below);
-        mutex_unlock(&db->lock);
-        if (wal_release(db->wal, below) != ADB_OK)
-            db_log(db, 1, "log segments not removed: %s", status_message());
-        return ADB_OK;
-    }
     /* Unknown is what the manifest says, not what becomes of the write that
        waits for this: that one does not happen. */
-    return status_context(status == ADB_UNKNOWN_OUTCOME ? ADB_IO : status,
-                          "the log cannot go on");
+    if (status != ADB_OK)
+        return status_context(status == ADB_UNKNOWN_OUTCOME ? ADB_IO : status,
+                              "the log cannot go on");
+    mutex_lock(&db->lock);
+    db_forget_segments_locked(db, below);
+    mutex_unlock(&db->lock);
+    if (wal_release(db->wal, below) != ADB_OK)
+        db_log(db, 1, "log segments not removed: %s", status_message());
+    return ADB_OK;
 }
 
 /* After a failed write or sync of the log, what that segment holds is unknown.
