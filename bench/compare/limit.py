@@ -10,11 +10,10 @@ ROOT = pathlib.Path("/sys/fs/cgroup")
 class Limit:
     """A group of our own, removed at the end. Where the system refuses one,
     or none is asked for, group is None and commands run as they are: then the
-    whole machine's memory caches the files. outside is the file through which
-    a process leaves the group."""
+    whole machine's memory caches the files."""
 
     def __init__(self, limit_bytes, root=ROOT):
-        self.group = self.outside = None
+        self.group = None
         if not limit_bytes:
             return
         for where, file in ((root, "memory.max"),
@@ -37,7 +36,6 @@ class Limit:
             group.rmdir()
             return False
         self.group = group
-        self.outside = group.parent / "cgroup.procs"
         return True
 
     def command(self, words):
@@ -46,6 +44,10 @@ class Limit:
             return words
         enter = f"echo $$ >'{self.group}/cgroup.procs' && exec \"$@\""
         return ["sh", "-c", enter, "sh", *words]
+
+    def outside(self):
+        """The file through which a process leaves the group."""
+        return self.group.parent / "cgroup.procs"
 
     def remove(self):
         for _ in range(50):

@@ -63,7 +63,7 @@ class Bench:
             if row.base and not row.changes:
                 words["verify"] = 0
             if words["verify"]:
-                words["outside"] = self.limit.outside
+                words["outside"] = self.limit.outside()
         return words
 
     def call(self, workload, where, words, must_die=False, limited=True):
