@@ -53,8 +53,9 @@ void db_snapshot_release(adb *db, adb_snapshot *snapshot);
    reads the entry from it. */
 struct adb_snapshot {
     uint64_t seq;
-    unsigned refs; /* the user's and iterators'; the database's write_lock */
+    _Atomic unsigned refs; /* the user's and iterators' */
     bool on_heap;  /* else in its one user's memory */
+    struct registry_slot *slot; /* NULL: in the list */
     struct adb_snapshot *older, *newer;
 };
 

@@ -4,7 +4,8 @@
  *   write_lock -> version set's own -> lock
  *
  * write_lock  serialises writers: sequence numbers, log appends, inserts,
- *             memtable switches, the list of snapshots
+ *             memtable switches, the list of snapshots, who chooses what need
+ *             not be kept (registry.h)
  * lock        guards the view's replacement, the queue of frozen memtables
  *             and the state of background work; never held over file I/O
  *
@@ -20,6 +21,7 @@
 #include "compaction/compaction.h"
 #include "db/db.h"
 #include "db/pressure.h"
+#include "db/registry.h"
 #include "flush/flush.h"
 #include "memtable/memtable.h"
 #include "sst/frame_pool.h"
@@ -121,6 +123,7 @@ struct adb {
     struct adb_snapshot *oldest_snapshot, *newest_snapshot;
     bool log_broken; /* nothing is logged until the queue is flushed */
 
+    struct registry registry; /* of iterators; its owner's lock: write_lock */
     _Atomic uint64_t published_seq; /* written under write_lock, release */
     _Atomic(struct db_view *) view; /* written under lock, release */
     _Atomic uint64_t pace_ns_per_kib; /* back-pressure; 0: none */
@@ -216,6 +219,9 @@ void db_view_unref(struct db_view *v);
 struct adb_snapshot *db_register(adb *db, const adb_snapshot *of,
                                  struct adb_snapshot *place);
 void db_unregister(adb *db, struct adb_snapshot *s); /* NULL is fine */
+/* The newest registered sequence, 0: none, or a newer one; until
+   registry_chosen it stays so. Under write_lock. */
+uint64_t db_choose_locked(adb *db);
 /* Ascending sequences, fresh memory (mem_free). */
 adb_status db_snapshots(adb *db, uint64_t **seqs,
                         size_t *count) ADB_MUST_CHECK;

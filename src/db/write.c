@@ -324,9 +324,9 @@ static adb_status insert_batch(adb *db, const struct kv_batch *batch,
     return status;
 }
 
-static adb_status insert(adb *db, const struct plan *p, uint64_t seq)
+static adb_status insert(adb *db, const struct plan *p, uint64_t seq,
+                         uint64_t keep_seq)
 {
-    uint64_t keep_seq = db->newest_snapshot ? db->newest_snapshot->seq : 0;
     const struct db_write *w = p->write;
     if (w->batch)
         return insert_batch(db, w->batch, seq, keep_seq);
@@ -376,12 +376,14 @@ static adb_status commit_locked(adb *db, const struct plan *p,
         db->active.unlogged = true;
     }
     db->last_seq = seq + p->count - 1;
-    adb_status status = insert(db, p, seq);
+    adb_status status = insert(db, p, seq, db_choose_locked(db));
+    if (likely(status == ADB_OK))
+        atomic_store_explicit(&db->published_seq, db->last_seq,
+                              memory_order_release);
+    registry_chosen(&db->registry);
     if (unlikely(status != ADB_OK))
         return status_context(status, "a logged write could not be applied; "
                               "close and open the database");
-    atomic_store_explicit(&db->published_seq, db->last_seq,
-                          memory_order_release);
     count_write(db, p);
     return ADB_OK;
 }

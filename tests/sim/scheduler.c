@@ -345,6 +345,7 @@ static void note_place(const void *place)
 static void step(const void *place)
 {
     struct task *self = s.running;
+    uint64_t hold_left = preempt_armed && hold_ns ? preempt_left : 0;
     preempt_armed = false;
     self->place = place;
     if (s.options->observe)
@@ -361,6 +362,10 @@ static void step(const void *place)
     s.preempted = false;
     switch_to(choose());
     arm_preemption();
+    if (hold_left && hold_ns) {
+        preempt_left = hold_left;
+        preempt_armed = true;
+    }
 }
 
 static bool in_run(void)

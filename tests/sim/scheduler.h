@@ -83,8 +83,8 @@ void scheduler_pause(void);
 void scheduler_resume(void);
 
 /* The calling thread sleeps for ns when it has run `blocks` more traced basic
-   blocks, if it gets that far before the next scheduling point: so each place
-   in code without locks can be tried in turn. Not with options.preempt. */
+   blocks, wherever that is: so each place in what it does can be tried in turn.
+   One thread at a time; not with options.preempt. */
 void scheduler_hold(uint64_t blocks, uint64_t ns);
 /* Ends that; true: it has slept. */
 bool scheduler_let_go(void);

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "base/thread.h"
+#include "db/registry.h"
 #include "trust/store.h"
 
 struct race {
@@ -16,6 +17,7 @@ struct race {
     uint64_t roll_bytes;
     uint64_t hits;
     uint64_t blocks; /* after which a thread is held up */
+    unsigned quiet;
     bool held, reading;
     const char *failed; /* NULL: nothing */
     char words[600];
@@ -346,6 +348,131 @@ static void test_get_held_up_beside_a_flush(void **state)
     assert_true(race.blocks > 20);
 }
 
+/* ---- iterators registered beside a put ---- */
+
+/* How many puts lie between the last iterator and the one that is held up: with
+   the last of REGISTRY_QUIET the registry closes. */
+static const unsigned quiet[] = {1, REGISTRY_QUIET, REGISTRY_QUIET + 1};
+
+static void put_number(struct race *race, const char *key, int number)
+{
+    if (adb_put(race->db, NULL, key, 3, &number, sizeof number) != ADB_OK)
+        failed_at(race, "adb_put");
+}
+
+/* The key is there all the time: whatever replaces what an iterator could see
+   keeps it for that iterator. */
+static void find_key(struct race *race, adb_iter *it)
+{
+    if (!adb_iter_seek(it, "key", 3) ||
+        slice_compare(adb_iter_key(it), slice_of("key", 3)) != 0)
+        failed_at(race, "an iterator lost a key");
+}
+
+static void pass_once(struct race *race)
+{
+    adb_iter *it;
+    if (adb_iter_new(race->db, NULL, &it) != ADB_OK) {
+        failed_at(race, "adb_iter_new");
+        return;
+    }
+    find_key(race, it);
+    adb_iter_free(it);
+}
+
+static void open_registry(struct race *race)
+{
+    open_race(race);
+    put_number(race, "key", 1);
+    pass_once(race);
+    for (unsigned i = 1; i < race->quiet; i++)
+        put_number(race, "not", 1);
+}
+
+static void *put_held_up(void *argument)
+{
+    struct race *race = argument;
+    scheduler_hold(race->blocks, UINT64_C(10000000));
+    put_number(race, "key", 2);
+    race->held = scheduler_let_go();
+    return NULL;
+}
+
+/* The iterator comes while the put is held up, and reads when another one has
+   followed. */
+static void iterate_beside_a_put(void *argument)
+{
+    struct race *race = argument;
+    struct thread thread = {.started = false};
+    adb_iter *it = NULL;
+    open_registry(race);
+    if (thread_start(&thread, "put", put_held_up, race) != ADB_OK)
+        failed_at(race, "thread_start");
+    clock_sleep_ns(1000000);
+    if (adb_iter_new(race->db, NULL, &it) != ADB_OK)
+        failed_at(race, "adb_iter_new");
+    thread_join(&thread);
+    put_number(race, "key", 3);
+    find_key(race, it);
+    adb_iter_free(it);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+}
+
+static void *put_around(void *argument)
+{
+    struct race *race = argument;
+    put_number(race, "key", 2);
+    while (!race->reading)
+        clock_sleep_ns(1000);
+    put_number(race, "key", 3);
+    return NULL;
+}
+
+/* One put while it is held up, one before it reads. */
+static void iterator_held_up(void *argument)
+{
+    struct race *race = argument;
+    struct thread thread = {.started = false};
+    adb_iter *it = NULL;
+    race->reading = false;
+    open_registry(race);
+    if (thread_start(&thread, "put", put_around, race) != ADB_OK)
+        failed_at(race, "thread_start");
+    scheduler_hold(race->blocks, UINT64_C(10000000));
+    if (adb_iter_new(race->db, NULL, &it) != ADB_OK)
+        failed_at(race, "adb_iter_new");
+    race->held = scheduler_let_go();
+    race->reading = true;
+    thread_join(&thread);
+    find_key(race, it);
+    adb_iter_free(it);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
+}
+
+static void hold_at_each_block(void (*run)(void *))
+{
+    for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++) {
+        struct race race = {.blocks = 1, .held = true, .quiet = quiet[i]};
+        for (; race.held; race.blocks++)
+            simulate_once(run, &race, race.blocks);
+        assert_true(race.blocks > 50);
+    }
+}
+
+static void test_put_held_up_beside_an_iterator(void **state)
+{
+    (void)state;
+    hold_at_each_block(iterate_beside_a_put);
+}
+
+static void test_iterator_held_up_beside_puts(void **state)
+{
+    (void)state;
+    hold_at_each_block(iterator_held_up);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +481,8 @@ int main(void)
         cmocka_unit_test(test_verify_while_the_manifest_is_replaced),
         cmocka_unit_test(test_manual_compactions_beside_each_other),
         cmocka_unit_test(test_get_held_up_beside_a_flush),
+        cmocka_unit_test(test_put_held_up_beside_an_iterator),
+        cmocka_unit_test(test_iterator_held_up_beside_puts),
         cmocka_unit_test(test_syncs_at_intervals),
         cmocka_unit_test(test_writes_after_failed_syncs),
     };
