@@ -18,6 +18,22 @@ static bool is_safe(const struct registry *r, const _Atomic uint64_t *published,
            atomic_load(published) == seq;
 }
 
+/* With a slot taken: keeps it, or gives it back and returns NULL. */
+static struct registry_slot *settle(const struct registry *r,
+                                    struct registry_slot *slot,
+                                    const _Atomic uint64_t *published,
+                                    uint64_t *seq)
+{
+    for (unsigned tries = 0; tries < TRIES; tries++) {
+        if (likely(is_safe(r, published, *seq)))
+            return slot;
+        *seq = atomic_load(published);
+        atomic_store(&slot->taken, *seq + 1);
+    }
+    registry_leave(slot);
+    return NULL;
+}
+
 struct registry_slot *registry_enter(struct registry *r,
                                      const _Atomic uint64_t *published,
                                      uint64_t *seq)
@@ -29,17 +45,8 @@ struct registry_slot *registry_enter(struct registry *r,
     for (unsigned i = 0; i < REGISTRY_SHARD_SLOTS; i++) {
         uint64_t nobody = 0;
         *seq = atomic_load(published);
-        if (!atomic_compare_exchange_strong(&slots[i].taken, &nobody,
-                                            *seq + 1))
-            continue;
-        for (unsigned tries = 0; tries < TRIES; tries++) {
-            if (likely(is_safe(r, published, *seq)))
-                return &slots[i];
-            *seq = atomic_load(published);
-            atomic_store(&slots[i].taken, *seq + 1);
-        }
-        registry_leave(&slots[i]);
-        return NULL;
+        if (atomic_compare_exchange_strong(&slots[i].taken, &nobody, *seq + 1))
+            return settle(r, &slots[i], published, seq);
     }
     return NULL;
 }
@@ -56,16 +63,22 @@ void registry_open(struct registry *r)
     atomic_store(&r->open, true);
 }
 
+/* Of all slots the i-th: what it says. */
+static uint64_t taken_at(const struct registry *r, size_t i)
+{
+    return atomic_load(&r->shards[i / REGISTRY_SHARD_SLOTS]
+                            .slots[i % REGISTRY_SHARD_SLOTS]
+                            .taken);
+}
+
 /* What the newest slot says. */
 static uint64_t newest(const struct registry *r)
 {
     uint64_t most = 0;
-    for (size_t i = 0; i < REGISTRY_SHARDS; i++)
-        for (size_t j = 0; j < REGISTRY_SHARD_SLOTS; j++) {
-            uint64_t taken = atomic_load(&r->shards[i].slots[j].taken);
-            if (taken > most)
-                most = taken;
-        }
+    for (size_t i = 0; i < REGISTRY_SLOTS; i++) {
+        uint64_t taken = taken_at(r, i);
+        most = MAX_OF(most, taken);
+    }
     return most;
 }
 
@@ -90,11 +103,10 @@ void registry_chosen(struct registry *r)
 size_t registry_list(const struct registry *r, uint64_t seqs[REGISTRY_SLOTS])
 {
     size_t count = 0;
-    for (size_t i = 0; i < REGISTRY_SHARDS; i++)
-        for (size_t j = 0; j < REGISTRY_SHARD_SLOTS; j++) {
-            uint64_t taken = atomic_load(&r->shards[i].slots[j].taken);
-            if (taken)
-                seqs[count++] = taken - 1;
-        }
+    for (size_t i = 0; i < REGISTRY_SLOTS; i++) {
+        uint64_t taken = taken_at(r, i);
+        if (taken)
+            seqs[count++] = taken - 1;
+    }
     return count;
 }

@@ -35,6 +35,7 @@ struct registry_slot {
     _Atomic uint64_t taken;
 };
 
+/* All zero: closed, nobody there. */
 struct registry {
     _Atomic bool open; /* stored under the owner's lock */
     _Atomic bool choosing;

@@ -388,32 +388,49 @@ static void lose_power(struct env *disk, const char *after)
     }
 }
 
+/* A database whose log fails, on a disk that does not. */
+struct failing_log {
+    struct env *disk, *env;
+    adb *db;
+};
+
+static void fail_log(struct env *env, uint64_t skip)
+{
+    struct env_fault_rule rule = {.operations = ENV_FAULT_WRITE,
+                                  .path_part = ".log",
+                                  .skip = skip,
+                                  .count = 2,
+                                  .error = 5};
+    env_fault_set(env, &rule);
+}
+
+/* It holds "before", in a table; returns what became of "first". */
+static adb_status fail_first_write(struct failing_log *f, uint64_t skip)
+{
+    f->disk = env_memory_new(ENV_MEMORY_STRICT);
+    f->env = env_fault_new(f->disk);
+    f->db = db_test_open(f->env, "/db", log_options);
+    db_test_put(f->db, "before", "1");
+    assert_ok(db_flush(f->db));
+    fail_log(f->env, skip);
+    return db_test_put_as(f->db, "first", "2", ADB_DURABILITY_DEFAULT);
+}
+
 /* Both failures find an empty memtable, so that nothing is flushed: even so the
    manifest must hear of segments that go. */
 static void fail_twice(uint64_t skip_first, uint64_t skip_second)
 {
-    struct env_fault_rule rule = {.operations = ENV_FAULT_WRITE,
-                                  .path_part = ".log",
-                                  .skip = skip_first,
-                                  .count = 2,
-                                  .error = 5};
-    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
-    struct env *env = env_fault_new(disk);
-    adb *db = db_test_open(env, "/db", log_options);
-    db_test_put(db, "before", "1");
-    assert_ok(db_flush(db));
-    env_fault_set(env, &rule);
-    (void)!db_test_put_as(db, "first", "2", ADB_DURABILITY_DEFAULT);
-    rule.skip = skip_second;
-    env_fault_set(env, &rule);
-    (void)!db_test_put_as(db, "second", "3", ADB_DURABILITY_DEFAULT);
-    env_fault_set(env, NULL);
-    assert_ok(db_test_put_as(db, "after", "4", ADB_DURABILITY_SYNC));
-    expect_on(env_memory_clone(disk), "4");
-    assert_ok(db_close(db));
-    expect_on(env_memory_clone(disk), "4");
-    env_fault_free(env);
-    env_memory_free(disk);
+    struct failing_log f;
+    (void)!fail_first_write(&f, skip_first);
+    fail_log(f.env, skip_second);
+    (void)!db_test_put_as(f.db, "second", "3", ADB_DURABILITY_DEFAULT);
+    env_fault_set(f.env, NULL);
+    assert_ok(db_test_put_as(f.db, "after", "4", ADB_DURABILITY_SYNC));
+    expect_on(env_memory_clone(f.disk), "4");
+    assert_ok(db_close(f.db));
+    expect_on(env_memory_clone(f.disk), "4");
+    env_fault_free(f.env);
+    env_memory_free(f.disk);
 }
 
 static void test_log_fails_twice(void **state)
@@ -429,37 +446,27 @@ static void test_log_fails_twice(void **state)
    is lost. Returns what became of the first write. */
 static adb_status fail_manifest_too(uint64_t skip, unsigned operation)
 {
-    struct env_fault_rule rule = {.operations = ENV_FAULT_WRITE,
-                                  .path_part = ".log",
-                                  .skip = skip,
-                                  .count = 2,
+    struct failing_log f;
+    struct env_fault_rule rule = {.operations = operation,
+                                  .path_part = "MANIFEST",
+                                  .count = ~UINT64_C(0),
                                   .error = 5};
-    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
-    struct env *env = env_fault_new(disk);
-    adb *db = db_test_open(env, "/db", log_options);
-    db_test_put(db, "before", "1");
-    assert_ok(db_flush(db));
-    env_fault_set(env, &rule);
-    adb_status first =
-        db_test_put_as(db, "first", "2", ADB_DURABILITY_DEFAULT);
-    rule = (struct env_fault_rule){.operations = operation,
-                                   .path_part = "MANIFEST",
-                                   .count = ~UINT64_C(0),
-                                   .error = 5};
-    env_fault_set(env, &rule);
+    adb_status first = fail_first_write(&f, skip);
+    env_fault_set(f.env, &rule);
     if (first != ADB_OK) {
         assert_int_equal(
-            db_test_put_as(db, "after", "3", ADB_DURABILITY_DEFAULT), ADB_IO);
+            db_test_put_as(f.db, "after", "3", ADB_DURABILITY_DEFAULT),
+            ADB_IO);
         assert_non_null(strstr(status_message(), "MANIFEST"));
-        lose_power(disk, NULL);
+        lose_power(f.disk, NULL);
     }
-    env_fault_set(env, NULL);
-    assert_ok(db_test_put_as(db, "after", "4", ADB_DURABILITY_SYNC));
-    lose_power(disk, "4");
-    assert_ok(db_close(db));
-    lose_power(disk, "4");
-    env_fault_free(env);
-    env_memory_free(disk);
+    env_fault_set(f.env, NULL);
+    assert_ok(db_test_put_as(f.db, "after", "4", ADB_DURABILITY_SYNC));
+    lose_power(f.disk, "4");
+    assert_ok(db_close(f.db));
+    lose_power(f.disk, "4");
+    env_fault_free(f.env);
+    env_memory_free(f.disk);
     return first;
 }
 

@@ -17,7 +17,7 @@ struct race {
     uint64_t roll_bytes;
     uint64_t hits;
     uint64_t blocks; /* after which a thread is held up */
-    unsigned quiet;
+    unsigned quiet;  /* puts since the last iterator, this one included */
     bool held, reading;
     const char *failed; /* NULL: nothing */
     char words[600];
@@ -350,8 +350,8 @@ static void test_get_held_up_beside_a_flush(void **state)
 
 /* ---- iterators registered beside a put ---- */
 
-/* How many puts lie between the last iterator and the one that is held up: with
-   the last of REGISTRY_QUIET the registry closes. */
+/* With the last of REGISTRY_QUIET puts since the last iterator the registry
+   closes. */
 static const unsigned quiet[] = {1, REGISTRY_QUIET, REGISTRY_QUIET + 1};
 
 static void put_number(struct race *race, const char *key, int number)
@@ -362,29 +362,30 @@ static void put_number(struct race *race, const char *key, int number)
 
 /* The key is there all the time: whatever replaces what an iterator could see
    keeps it for that iterator. */
-static void find_key(struct race *race, adb_iter *it)
+static void find_key_and_close(struct race *race, adb_iter *it)
 {
     if (!adb_iter_seek(it, "key", 3) ||
         slice_compare(adb_iter_key(it), slice_of("key", 3)) != 0)
         failed_at(race, "an iterator lost a key");
-}
-
-static void pass_once(struct race *race)
-{
-    adb_iter *it;
-    if (adb_iter_new(race->db, NULL, &it) != ADB_OK) {
-        failed_at(race, "adb_iter_new");
-        return;
-    }
-    find_key(race, it);
     adb_iter_free(it);
+    if (adb_close(race->db) != ADB_OK)
+        failed_at(race, "adb_close");
 }
 
+static adb_iter *iterate(struct race *race)
+{
+    adb_iter *it = NULL;
+    if (adb_iter_new(race->db, NULL, &it) != ADB_OK)
+        failed_at(race, "adb_iter_new");
+    return it;
+}
+
+/* The first iterator opens the registry. */
 static void open_registry(struct race *race)
 {
     open_race(race);
     put_number(race, "key", 1);
-    pass_once(race);
+    adb_iter_free(iterate(race));
     for (unsigned i = 1; i < race->quiet; i++)
         put_number(race, "not", 1);
 }
@@ -404,19 +405,14 @@ static void iterate_beside_a_put(void *argument)
 {
     struct race *race = argument;
     struct thread thread = {.started = false};
-    adb_iter *it = NULL;
     open_registry(race);
     if (thread_start(&thread, "put", put_held_up, race) != ADB_OK)
         failed_at(race, "thread_start");
     clock_sleep_ns(1000000);
-    if (adb_iter_new(race->db, NULL, &it) != ADB_OK)
-        failed_at(race, "adb_iter_new");
+    adb_iter *it = iterate(race);
     thread_join(&thread);
     put_number(race, "key", 3);
-    find_key(race, it);
-    adb_iter_free(it);
-    if (adb_close(race->db) != ADB_OK)
-        failed_at(race, "adb_close");
+    find_key_and_close(race, it);
 }
 
 static void *put_around(void *argument)
@@ -434,21 +430,16 @@ static void iterator_held_up(void *argument)
 {
     struct race *race = argument;
     struct thread thread = {.started = false};
-    adb_iter *it = NULL;
     race->reading = false;
     open_registry(race);
     if (thread_start(&thread, "put", put_around, race) != ADB_OK)
         failed_at(race, "thread_start");
     scheduler_hold(race->blocks, UINT64_C(10000000));
-    if (adb_iter_new(race->db, NULL, &it) != ADB_OK)
-        failed_at(race, "adb_iter_new");
+    adb_iter *it = iterate(race);
     race->held = scheduler_let_go();
     race->reading = true;
     thread_join(&thread);
-    find_key(race, it);
-    adb_iter_free(it);
-    if (adb_close(race->db) != ADB_OK)
-        failed_at(race, "adb_close");
+    find_key_and_close(race, it);
 }
 
 static void hold_at_each_block(void (*run)(void *))
