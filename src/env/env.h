@@ -304,5 +304,12 @@ void *env_anonymous_reserve(size_t size, bool huge);
 void env_anonymous_release(void *base, size_t size);
 /* Gives the pages back; the range reads as zero again. */
 void env_anonymous_discard(void *base, size_t size);
+/* Whether the range, of whole huge pages and reserved as huge, is to have
+   them from now on; pages that are there stay as they are. A range that
+   differs from its neighbours is a mapping of its own to the system. */
+void env_anonymous_huge(void *base, size_t size, bool huge);
+/* Makes huge pages of the pages that are there, now: it copies them. Without
+   effect where the system cannot (Linux before 6.1). */
+void env_anonymous_merge(void *base, size_t size);
 
 #endif

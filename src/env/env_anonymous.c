@@ -55,3 +55,20 @@ void env_anonymous_discard(void *base, size_t size)
 {
     madvise(base, size, MADV_DONTNEED);
 }
+
+/* Refused where huge pages are switched off, or where mappings run out; then
+   the range stays as it is. */
+void env_anonymous_huge(void *base, size_t size, bool huge)
+{
+    madvise(base, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+void env_anonymous_merge(void *base, size_t size)
+{
+#ifdef MADV_COLLAPSE
+    madvise(base, size, MADV_COLLAPSE);
+#else
+    (void)base;
+    (void)size;
+#endif
+}

@@ -30,9 +30,12 @@ enum {
     LARGE_LEAST = 32 << 10,
     SLOTS_MAX = SLAB_HUGE / FRAME_POOL_SMALL,
     WORDS = SLOTS_MAX / 64,
-    FILLS = 12,     /* lists of a class: by doublings of free slots */
-    FEW_PART = 16,  /* of a slab's slots */
-    SPARE_PART = 64 /* of the budget: free memory that is kept */
+    FILLS = 12,      /* lists of a class: by doublings of free slots */
+    FEW_PART = 16,   /* of a slab's slots */
+    SPARE_PART = 64, /* of the budget: free memory that is kept */
+    HUGE_AFTER = 4,  /* slabs of a class: then one more may begin as huge */
+    SMALL_MAX = 4096 /* slabs apart from the huge ones: the system's mappings
+                        are limited, usually to 65530 */
 };
 #define HUGE_FROM    (UINT64_C(128) << 20)
 #define SPARE_LEAST  (UINT64_C(512) << 10)
@@ -43,6 +46,8 @@ struct slab {
     uint16_t used, slots;
     uint8_t class;
     uint8_t fill;         /* which list of the class; FILLS: none, it is full */
+    bool huge;            /* as the system was told */
+    bool torn;            /* pages went back since it began */
     uint64_t free[WORDS]; /* bit: the slot is free */
     uint64_t returned[WORDS]; /* bit: it is free and has no pages */
 };
@@ -54,6 +59,7 @@ struct frame_pool {
     uint8_t *region; /* NULL: none could be had */
     size_t region_bytes, slab_bytes;
     size_t large; /* frames above it are mapped one by one */
+    bool huge;    /* slabs may be huge pages */
     uint32_t slab_limit;
     uint64_t spare;     /* free bytes kept */
     struct slab *slabs; /* owned [slab_limit] */
@@ -63,7 +69,11 @@ struct frame_pool {
     uint32_t empty;    /* list of empty slabs */
     uint32_t open[CLASSES][FILLS]; /* lists of slabs with free slots */
     uint32_t few[CLASSES]; /* frames of a class without slabs, in the heap */
+    uint32_t slabs_of[CLASSES]; /* that are not empty */
+    uint32_t small; /* slabs begun that are not huge, where they may be */
     uint64_t used, resident_free, returned;
+    uint64_t unseen; /* of the returned, in huge slabs: they may be there */
+    uint64_t taken;  /* bytes of slots since pages last went back */
 };
 
 /* ---- sizes ------------------------------------------------------------- */
@@ -108,11 +118,14 @@ static void reserve_region(struct frame_pool *p, uint64_t budget)
     p->region_bytes = p->slab_limit * p->slab_bytes;
     p->slabs = mem_zalloc(p->slab_limit * sizeof *p->slabs);
     if (p->slabs)
-        p->region = env_anonymous_reserve(p->region_bytes, budget >= HUGE_FROM);
-    if (!p->region)
+        p->region = env_anonymous_reserve(p->region_bytes, p->huge);
+    if (!p->region) {
         p->slab_limit = 0;
-    else
-        POISON(p->region, p->region_bytes);
+        return;
+    }
+    if (p->huge)
+        env_anonymous_huge(p->region, p->region_bytes, false);
+    POISON(p->region, p->region_bytes);
 }
 
 struct frame_pool *frame_pool_new(uint64_t budget)
@@ -123,7 +136,8 @@ struct frame_pool *frame_pool_new(uint64_t budget)
     p->slab_bytes = SLAB_MIN;
     while (p->slab_bytes < SLAB_MAX && p->slab_bytes < budget / SLAB_PART)
         p->slab_bytes *= 2;
-    if (budget >= HUGE_FROM)
+    p->huge = budget >= HUGE_FROM;
+    if (p->huge)
         p->slab_bytes = SLAB_HUGE;
     p->large = MAX_OF(p->slab_bytes / LARGE_PART, (size_t)LARGE_LEAST);
     p->large = MIN_OF(p->large, (size_t)FRAME_POOL_LARGE);
@@ -208,17 +222,117 @@ static uint8_t *slab_memory(const struct frame_pool *p, uint32_t at)
     return p->region + at * p->slab_bytes;
 }
 
+/* ---- huge pages -------------------------------------------------------- */
+
+static uint64_t returned_bytes(const struct slab *s)
+{
+    uint64_t slots = 0;
+    for (unsigned w = 0; w < WORDS; w++)
+        slots += (uint64_t)__builtin_popcountll(s->returned[w]);
+    return slots * class_bytes(s->class);
+}
+
+static bool slot_is(const uint64_t *bits, unsigned slot)
+{
+    return bits[slot / 64] >> slot % 64 & 1;
+}
+
+/* The whole pages in a range of slots, which alone can go back; 0: none. */
+static size_t whole_pages(uint8_t *memory, size_t bytes, uint8_t **from)
+{
+    uint8_t *to = (uint8_t *)((uintptr_t)(memory + bytes) / PAGE * PAGE);
+    *from = (uint8_t *)round_to((uintptr_t)memory, PAGE);
+    return to > *from ? (size_t)(to - *from) : 0;
+}
+
+/* What came with a huge page and was never touched. */
+static void discard_returned(struct frame_pool *p, uint32_t at)
+{
+    const struct slab *s = &p->slabs[at];
+    size_t bytes = class_bytes(s->class);
+    for (unsigned slot = 0, end; slot < s->slots; slot = end + 1) {
+        uint8_t *from;
+        for (end = slot; end < s->slots && slot_is(s->returned, end);)
+            end++;
+        size_t pages = whole_pages(slab_memory(p, at) + slot * bytes,
+                                   (end - slot) * bytes, &from);
+        if (pages)
+            env_anonymous_discard(from, pages);
+    }
+}
+
+static void set_huge(struct frame_pool *p, uint32_t at, bool huge)
+{
+    struct slab *s = &p->slabs[at];
+    if (!p->huge || s->huge == huge || (!huge && p->small >= SMALL_MAX))
+        return;
+    env_anonymous_huge(slab_memory(p, at), p->slab_bytes, huge);
+    s->huge = huge;
+    if (huge) {
+        p->small--;
+        p->unseen += returned_bytes(s);
+    } else {
+        p->small++;
+        p->unseen -= returned_bytes(s);
+        discard_returned(p, at);
+    }
+}
+
+/* The first slot of a huge slab takes the memory of all. That is a fifth of
+   what its class holds at most, or within what may lie free. */
+static void begin_huge(struct frame_pool *p, uint32_t at)
+{
+    struct slab *s = &p->slabs[at];
+    bool fits = p->unseen + p->slab_bytes <= p->spare;
+    s->torn = false;
+    if (s->huge)
+        p->unseen += returned_bytes(s);
+    set_huge(p, at, fits || p->slabs_of[s->class] > HUGE_AFTER);
+}
+
+static void tear(struct frame_pool *p, uint32_t at)
+{
+    set_huge(p, at, false);
+    p->slabs[at].torn = true;
+    p->taken = 0;
+}
+
+/* A slab that is full wastes nothing, however its pages are put together. Not
+   while pages go back: what fills now would lose them again. True: its pages
+   are worth to be put together at once; where they come and go, the system may
+   do it in its time. */
+static bool huge_when_full(struct frame_pool *p, uint32_t at)
+{
+    const struct slab *s = &p->slabs[at];
+    if (s->used < s->slots || s->huge || p->taken <= p->spare / 2)
+        return false;
+    set_huge(p, at, true);
+    return s->huge && !s->torn;
+}
+
+/* ---- slabs begin ------------------------------------------------------- */
+
+/* An empty slab, or one that was never used; NO_SLAB: there is none. */
+static uint32_t unused_slab(struct frame_pool *p)
+{
+    uint32_t at = p->empty;
+    if (at != NO_SLAB) {
+        list_remove(p, &p->empty, at);
+        return at;
+    }
+    if (p->begun == p->slab_limit)
+        return NO_SLAB;
+    p->small++; /* as the region was reserved */
+    return p->begun++;
+}
+
 /* A slab for a class; false: the region is used up. Its pages count as
    returned until its slots are taken: they were never touched, or went back
    when it emptied. */
 static bool begin_slab(struct frame_pool *p, unsigned class)
 {
-    uint32_t at = p->empty;
-    if (at != NO_SLAB)
-        list_remove(p, &p->empty, at);
-    else if (p->begun < p->slab_limit)
-        at = p->begun++;
-    else
+    uint32_t at = unused_slab(p);
+    if (at == NO_SLAB)
         return false;
     struct slab *s = &p->slabs[at];
     size_t slots = p->slab_bytes / class_bytes(class);
@@ -233,6 +347,8 @@ static bool begin_slab(struct frame_pool *p, unsigned class)
         s->free[w] = s->returned[w] = bits;
     }
     p->returned += slots * class_bytes(class);
+    p->slabs_of[class]++;
+    begin_huge(p, at);
     list_by_fill(p, at, FILLS);
     return true;
 }
@@ -258,8 +374,10 @@ static bool is_rare(const struct frame_pool *p, unsigned class)
     return p->few[class] * class_bytes(class) * FEW_PART < p->slab_bytes;
 }
 
-/* NULL: it is for the heap, where it counts among the few of its class. */
-static void *take_slot_locked(struct frame_pool *p, unsigned class)
+/* NULL: it is for the heap, where it counts among the few of its class.
+ *full: a slab whose pages are to be put together, or NO_SLAB. */
+static void *take_slot_locked(struct frame_pool *p, unsigned class,
+                              uint32_t *full)
 {
     size_t bytes = class_bytes(class);
     uint32_t at = fullest_open(p, class);
@@ -273,15 +391,19 @@ static void *take_slot_locked(struct frame_pool *p, unsigned class)
     struct slab *s = &p->slabs[at];
     unsigned slot = choose_slot(s);
     uint64_t bit = UINT64_C(1) << slot % 64;
-    if (s->returned[slot / 64] & bit)
+    if (s->returned[slot / 64] & bit) {
         p->returned -= bytes;
-    else
+        p->unseen -= s->huge ? bytes : 0;
+    } else {
         p->resident_free -= bytes;
+    }
     s->free[slot / 64] &= ~bit;
     s->returned[slot / 64] &= ~bit;
     s->used++;
     list_by_fill(p, at, s->fill);
     p->used += bytes;
+    p->taken += bytes;
+    *full = huge_when_full(p, at) ? at : NO_SLAB;
     return slab_memory(p, at) + slot * bytes;
 }
 
@@ -316,9 +438,12 @@ void *frame_pool_take(struct frame_pool *p, size_t size, size_t *charge)
     if (mem_must_fail(size))
         return NULL;
     unsigned class = class_of(size);
+    uint32_t full = NO_SLAB;
     mutex_lock(&p->lock);
-    void *memory = take_slot_locked(p, class);
+    void *memory = take_slot_locked(p, class, &full);
     mutex_unlock(&p->lock);
+    if (full != NO_SLAB)
+        env_anonymous_merge(slab_memory(p, full), p->slab_bytes);
     if (memory) {
         *charge = class_bytes(class);
         UNPOISON(memory, *charge);
@@ -332,17 +457,6 @@ void *frame_pool_take(struct frame_pool *p, size_t size, size_t *charge)
 
 /* ---- giving back ------------------------------------------------------- */
 
-/* The whole pages inside a slot that is nobody's; false: there is none. */
-static bool return_pages(uint8_t *memory, size_t bytes)
-{
-    uint8_t *from = (uint8_t *)round_to((uintptr_t)memory, PAGE);
-    uint8_t *to = (uint8_t *)((uintptr_t)(memory + bytes) / PAGE * PAGE);
-    if (from >= to)
-        return false;
-    env_anonymous_discard(from, (size_t)(to - from));
-    return true;
-}
-
 static void slab_emptied_locked(struct frame_pool *p, uint32_t at)
 {
     struct slab *s = &p->slabs[at];
@@ -351,18 +465,26 @@ static void slab_emptied_locked(struct frame_pool *p, uint32_t at)
     for (unsigned w = 0; w < WORDS; w++)
         resident +=
             (uint64_t)__builtin_popcountll(s->free[w] & ~s->returned[w]);
-    if (resident)
-        env_anonymous_discard(slab_memory(p, at), p->slab_bytes);
+    /* Even where all slots went back: not so the pages that two of them share,
+       nor the rest of a huge page. */
+    env_anonymous_discard(slab_memory(p, at), p->slab_bytes);
+    p->unseen -= s->huge ? returned_bytes(s) : 0;
+    p->slabs_of[s->class]--;
     p->resident_free -= resident * bytes;
     p->returned -= (s->slots - resident) * bytes;
     list_remove(p, &p->open[s->class][s->fill], at);
     list_push(p, &p->empty, at);
 }
 
+static uint32_t slab_of(const struct frame_pool *p, const uint8_t *memory)
+{
+    return (uint32_t)((size_t)(memory - p->region) / p->slab_bytes);
+}
+
 static void give_slot_locked(struct frame_pool *p, uint8_t *memory,
                              bool returned)
 {
-    uint32_t at = (uint32_t)((size_t)(memory - p->region) / p->slab_bytes);
+    uint32_t at = slab_of(p, memory);
     struct slab *s = &p->slabs[at];
     size_t bytes = class_bytes(s->class);
     size_t slot = (size_t)(memory - slab_memory(p, at)) / bytes;
@@ -372,6 +494,7 @@ static void give_slot_locked(struct frame_pool *p, uint8_t *memory,
     if (returned) {
         s->returned[slot / 64] |= bit;
         p->returned += bytes;
+        p->unseen += s->huge ? bytes : 0;
     } else {
         p->resident_free += bytes;
     }
@@ -403,14 +526,19 @@ void frame_pool_give(struct frame_pool *p, void *memory, size_t charge)
         mem_free(memory);
         return;
     }
+    uint8_t *from;
+    size_t pages = whole_pages(memory, charge, &from);
     mutex_lock(&p->lock);
-    bool much = p->resident_free + charge > p->spare;
+    bool back = pages > 0 && p->resident_free + charge > p->spare;
+    if (back)
+        tear(p, slab_of(p, memory));
     mutex_unlock(&p->lock);
     /* The slot is still ours: the call to the system needs no lock. */
-    bool returned = much && return_pages(memory, charge);
+    if (back)
+        env_anonymous_discard(from, pages);
     POISON(memory, charge);
     mutex_lock(&p->lock);
-    give_slot_locked(p, memory, returned);
+    give_slot_locked(p, memory, back);
     mutex_unlock(&p->lock);
 }
 

@@ -16,8 +16,13 @@
  * first, so that others empty. Sizes of which there are but a few come from the
  * heap: each would hold a slab for itself.
  *
- * From 128 MiB on slabs are huge pages: a block that is read at random is a
- * miss of the processor's page tables too.
+ * From 128 MiB on slabs may be huge pages: a block that is read at random is a
+ * miss of the processor's page tables too. But a huge page comes as a whole
+ * with the first slot of it, and the system puts one together again of what
+ * went back page by page. So a slab begins as one where its size has filled
+ * several, or while a 64th of the budget bounds what such slabs hold unused;
+ * else it becomes one when it is full; and it is none from the first page on
+ * that goes back.
  *
  * Frames above FRAME_POOL_LARGE, of small budgets above less, are mapped one
  * by one, those below FRAME_POOL_SMALL come from the heap; so does everything
@@ -56,7 +61,7 @@ size_t frame_pool_large(const struct frame_pool *p);
 struct frame_pool_stats {
     uint64_t used;     /* bytes of slots taken */
     uint64_t free;     /* bytes of free slots that still hold their pages */
-    uint64_t returned; /* bytes of free slots whose pages went back */
+    uint64_t returned; /* of those whose pages went back, or never came */
 };
 void frame_pool_stats(struct frame_pool *p, struct frame_pool_stats *out);
 

@@ -3,6 +3,8 @@
  * written stays, what is free beyond the spare goes back, and threads may do
  * all of it at once.
  */
+#include <unistd.h>
+
 #include "base/alloc.h"
 #include "base/random.h"
 #include "base/thread.h"
@@ -13,7 +15,8 @@ enum {
     HELD = 4000,
     BUDGET = 16 << 20,
     LARGE_BUDGET = 128 << 20, /* has slots for all up to FRAME_POOL_LARGE */
-    SPARE = 512 << 10         /* the least; else a 64th of the budget */
+    SPARE = 512 << 10,        /* the least; else a 64th of the budget */
+    SLAB = 2 << 20            /* of LARGE_BUDGET */
 };
 
 struct piece {
@@ -147,6 +150,138 @@ static void test_shrinking(void **state)
     free(pieces);
 }
 
+/* ---- huge pages -------------------------------------------------------- */
+
+/* What the process holds; a sanitizer holds more than all of this: 0. */
+static uint64_t held_memory(void)
+{
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+            break;
+    fclose(f);
+    return test_scaled(kib * 1024, 0);
+}
+
+/* Whether the system is to make huge pages of what lies there. */
+static bool may_be_huge(const void *memory)
+{
+    char line[512];
+    unsigned long long from, to;
+    bool inside = false, found = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    assert_non_null(f);
+    while (!found && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%llx-%llx ", &from, &to) == 2)
+            inside = from <= (uintptr_t)memory && (uintptr_t)memory < to;
+        else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+            found = strstr(line, " hg") != NULL;
+    }
+    fclose(f);
+    return found;
+}
+
+static bool system_has_huge_pages(void)
+{
+    return access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK) == 0;
+}
+
+/* Thirty sizes with a few frames each do not hold a huge page each. */
+static void test_rare_sizes(void **state)
+{
+    enum { SIZES = 30, PART = 300 << 10 };
+    static struct piece pieces[SIZES * 20];
+    size_t n = 0, bytes = 0;
+    (void)state;
+    uint64_t before = held_memory();
+    struct frame_pool *p = frame_pool_new(LARGE_BUDGET);
+    for (size_t i = 0; i < SIZES; i++)
+        for (size_t size = 16384 + i * 3000, sum = 0; sum < PART; sum += size) {
+            take(p, &pieces[n], size, (unsigned char)n);
+            bytes += pieces[n++].charge;
+        }
+    assert_true(held_memory() <= before + bytes + bytes / 8 + (1 << 20));
+    while (n > 0)
+        check_and_give(p, &pieces[--n]);
+    frame_pool_free(p);
+}
+
+/* A size that fills many slabs has huge pages: when they begin, until pages of
+   them go back, and again when they are full. */
+static void test_huge_pages(void **state)
+{
+    enum { FIRST = 100, FRAMES = 32 * SLAB / 4096 };
+    struct piece others[FIRST];
+    struct frame_pool_stats s;
+    (void)state;
+    if (!system_has_huge_pages())
+        skip();
+    struct piece *pieces = calloc(FRAMES, sizeof *pieces);
+    uint64_t before = held_memory();
+    struct frame_pool *p = frame_pool_new(LARGE_BUDGET);
+    /* The first of a size come from the heap; and one slab, which a 64th of
+       the budget allows, is huge at once. */
+    for (size_t i = 0; i < FIRST; i++)
+        take(p, &others[i], 5120, (unsigned char)i);
+    assert_true(may_be_huge(others[FIRST - 1].memory));
+    for (size_t i = 0; i < FIRST; i++)
+        take(p, &pieces[i], 4096, (unsigned char)i);
+    assert_false(may_be_huge(pieces[FIRST - 1].memory));
+    for (size_t i = FIRST; i < FRAMES; i++)
+        take(p, &pieces[i], 4096, (unsigned char)i);
+    assert_true(may_be_huge(pieces[FIRST - 1].memory)); /* it is full */
+    assert_true(may_be_huge(pieces[FRAMES / 2].memory));
+
+    for (size_t i = 0; i < FRAMES; i++)
+        if (i % 8)
+            check_and_give(p, &pieces[i]);
+    frame_pool_stats(p, &s);
+    assert_true(s.free <= LARGE_BUDGET / 64);
+    assert_false(may_be_huge(pieces[FRAMES / 2].memory));
+    assert_true(held_memory() <=
+                before + s.used + s.free + FRAMES * sizeof *pieces + (4 << 20));
+
+    for (size_t i = 0; i < FRAMES; i++)
+        if (i % 8)
+            take(p, &pieces[i], 4096, (unsigned char)i);
+    assert_true(may_be_huge(pieces[FRAMES / 2].memory));
+    for (size_t i = 0; i < FIRST; i++)
+        check_and_give(p, &others[i]);
+    for (size_t i = 0; i < FRAMES; i++)
+        check_and_give(p, &pieces[i]);
+    frame_pool_free(p);
+    free(pieces);
+}
+
+/* A slab that empties goes back as a whole, though frame by frame it went back
+   but for the pages that two of them share. */
+static void test_shared_pages(void **state)
+{
+    enum { FRAMES = 8 * SLAB / 4096, SIZE = 8704, ODD = 16 * SLAB / SIZE };
+    (void)state;
+    struct piece *pieces = calloc(FRAMES, sizeof *pieces);
+    struct piece *odd = calloc(ODD, sizeof *odd);
+    struct frame_pool *p = frame_pool_new(LARGE_BUDGET);
+    for (size_t i = 0; i < FRAMES; i++)
+        take(p, &pieces[i], 4096, (unsigned char)i);
+    for (size_t i = 0; i < FRAMES; i += 2) /* as much lies free as may */
+        check_and_give(p, &pieces[i]);
+    uint64_t before = held_memory();
+    for (size_t i = 0; i < ODD; i++)
+        take(p, &odd[i], SIZE, (unsigned char)i);
+    for (size_t i = 0; i < ODD; i++)
+        check_and_give(p, &odd[i]);
+    assert_true(held_memory() <= before + (1 << 20));
+    for (size_t i = 1; i < FRAMES; i += 2)
+        check_and_give(p, &pieces[i]);
+    frame_pool_free(p);
+    free(pieces);
+    free(odd);
+}
+
 /* More than the region: the heap takes over, and nothing fails. */
 static void test_overflow(void **state)
 {
@@ -235,9 +370,11 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_model),     cmocka_unit_test(test_borders),
-        cmocka_unit_test(test_shrinking), cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_model),      cmocka_unit_test(test_borders),
+        cmocka_unit_test(test_shrinking),  cmocka_unit_test(test_rare_sizes),
+        cmocka_unit_test(test_huge_pages), cmocka_unit_test(test_shared_pages),
+        cmocka_unit_test(test_overflow),   cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
