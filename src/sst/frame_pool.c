@@ -30,12 +30,13 @@ enum {
     LARGE_LEAST = 32 << 10,
     SLOTS_MAX = SLAB_HUGE / FRAME_POOL_SMALL,
     WORDS = SLOTS_MAX / 64,
-    FILLS = 12,      /* lists of a class: by doublings of free slots */
-    FEW_PART = 16,   /* of a slab's slots */
-    SPARE_PART = 64, /* of the budget: free memory that is kept */
-    HUGE_AFTER = 4,  /* slabs of a class: then one more may begin as huge */
-    SMALL_MAX = 4096 /* slabs apart from the huge ones: the system's mappings
-                        are limited, usually to 65530 */
+    FILLS = 12,        /* of slabs: by doublings of free slots */
+    LISTS = 2 * FILLS, /* of a class: those with ready slots, the others */
+    FEW_PART = 16,     /* of a slab's slots */
+    SPARE_PART = 64,   /* of the budget: free memory that is kept */
+    HUGE_AFTER = 4,    /* slabs of a class: then one more may begin as huge */
+    SMALL_MAX = 4096   /* slabs apart from the huge ones: the system's mappings
+                          are limited, usually to 65530 */
 };
 #define HUGE_FROM    (UINT64_C(128) << 20)
 #define SPARE_LEAST  (UINT64_C(512) << 10)
@@ -44,11 +45,12 @@ enum {
 struct slab {
     uint32_t next, previous; /* in a list of its class or the empty ones */
     uint16_t used, slots;
+    uint16_t ready; /* free slots that still have their pages */
     uint8_t class;
-    uint8_t fill;         /* which list of the class; FILLS: none, it is full */
-    bool huge;            /* as the system was told */
-    bool torn;            /* pages went back since it began */
-    uint64_t free[WORDS]; /* bit: the slot is free */
+    uint8_t list;             /* which of its class; LISTS: none, it is full */
+    bool huge;                /* as the system was told */
+    bool torn;                /* pages went back since it began */
+    uint64_t free[WORDS];     /* bit: the slot is free */
     uint64_t returned[WORDS]; /* bit: it is free and has no pages */
 };
 
@@ -67,9 +69,10 @@ struct frame_pool {
     struct mutex lock; /* guards all below and the slabs */
     uint32_t begun;    /* slabs ever used; those behind were never touched */
     uint32_t empty;    /* list of empty slabs */
-    uint32_t open[CLASSES][FILLS]; /* lists of slabs with free slots */
+    uint32_t open[CLASSES][LISTS]; /* lists of slabs with free slots */
     uint32_t few[CLASSES]; /* frames of a class without slabs, in the heap */
     uint32_t slabs_of[CLASSES]; /* that are not empty */
+    uint32_t ready_of[CLASSES]; /* their ready slots */
     uint32_t small; /* slabs begun that are not huge, where they may be */
     uint64_t used, resident_free, returned;
     uint64_t unseen; /* of the returned, in huge slabs: they may be there */
@@ -144,8 +147,8 @@ struct frame_pool *frame_pool_new(uint64_t budget)
     p->spare = MAX_OF(budget / SPARE_PART, SPARE_LEAST);
     p->empty = NO_SLAB;
     for (int i = 0; i < CLASSES; i++)
-        for (int fill = 0; fill < FILLS; fill++)
-            p->open[i][fill] = NO_SLAB;
+        for (int list = 0; list < LISTS; list++)
+            p->open[i][list] = NO_SLAB;
     mutex_init(&p->lock);
     reserve_region(p, budget);
     return p;
@@ -198,22 +201,26 @@ static void list_by_fill(struct frame_pool *p, uint32_t at, unsigned before)
 {
     struct slab *s = &p->slabs[at];
     unsigned left = (unsigned)s->slots - s->used;
-    unsigned now = left ? 31u - (unsigned)__builtin_clz(left) : FILLS;
+    unsigned now = LISTS;
+    if (left)
+        now = 31u - (unsigned)__builtin_clz(left) + (s->ready ? 0 : FILLS);
     if (now == before)
         return;
-    if (before < FILLS)
+    if (before < LISTS)
         list_remove(p, &p->open[s->class][before], at);
-    if (now < FILLS)
+    if (now < LISTS)
         list_push(p, &p->open[s->class][now], at);
-    s->fill = (uint8_t)now;
+    s->list = (uint8_t)now;
 }
 
-/* What fills goes where it is fullest, so that the others empty in time. */
-static uint32_t fullest_open(const struct frame_pool *p, unsigned class)
+/* What fills goes where pages are ready: else those that come free pile up and
+   go back one by one while others come in. And where it is fullest, so that
+   the other slabs empty in time. */
+static uint32_t best_open(const struct frame_pool *p, unsigned class)
 {
-    for (unsigned fill = 0; fill < FILLS; fill++)
-        if (p->open[class][fill] != NO_SLAB)
-            return p->open[class][fill];
+    for (unsigned list = 0; list < LISTS; list++)
+        if (p->open[class][list] != NO_SLAB)
+            return p->open[class][list];
     return NO_SLAB;
 }
 
@@ -338,7 +345,7 @@ static bool begin_slab(struct frame_pool *p, unsigned class)
     size_t slots = p->slab_bytes / class_bytes(class);
     s->class = (uint8_t) class;
     s->slots = (uint16_t)slots;
-    s->used = 0;
+    s->used = s->ready = 0;
     for (size_t w = 0; w < WORDS; w++) {
         size_t first = w * 64;
         uint64_t bits = slots >= first + 64 ? ~UINT64_C(0)
@@ -349,7 +356,7 @@ static bool begin_slab(struct frame_pool *p, unsigned class)
     p->returned += slots * class_bytes(class);
     p->slabs_of[class]++;
     begin_huge(p, at);
-    list_by_fill(p, at, FILLS);
+    list_by_fill(p, at, LISTS);
     return true;
 }
 
@@ -374,21 +381,11 @@ static bool is_rare(const struct frame_pool *p, unsigned class)
     return p->few[class] * class_bytes(class) * FEW_PART < p->slab_bytes;
 }
 
-/* NULL: it is for the heap, where it counts among the few of its class.
- *full: a slab whose pages are to be put together, or NO_SLAB. */
-static void *take_slot_locked(struct frame_pool *p, unsigned class,
-                              uint32_t *full)
+/* The slab has a free slot. */
+static uint8_t *take_slot_of(struct frame_pool *p, uint32_t at)
 {
-    size_t bytes = class_bytes(class);
-    uint32_t at = fullest_open(p, class);
-    if (at == NO_SLAB) {
-        if (is_rare(p, class) || !begin_slab(p, class)) {
-            p->few[class]++;
-            return NULL;
-        }
-        at = fullest_open(p, class);
-    }
     struct slab *s = &p->slabs[at];
+    size_t bytes = class_bytes(s->class);
     unsigned slot = choose_slot(s);
     uint64_t bit = UINT64_C(1) << slot % 64;
     if (s->returned[slot / 64] & bit) {
@@ -396,15 +393,34 @@ static void *take_slot_locked(struct frame_pool *p, unsigned class,
         p->unseen -= s->huge ? bytes : 0;
     } else {
         p->resident_free -= bytes;
+        p->ready_of[s->class]--;
+        s->ready--;
     }
     s->free[slot / 64] &= ~bit;
     s->returned[slot / 64] &= ~bit;
     s->used++;
-    list_by_fill(p, at, s->fill);
+    list_by_fill(p, at, s->list);
     p->used += bytes;
-    p->taken += bytes;
-    *full = huge_when_full(p, at) ? at : NO_SLAB;
     return slab_memory(p, at) + slot * bytes;
+}
+
+/* NULL: it is for the heap, where it counts among the few of its class.
+ *full: a slab whose pages are to be put together, or NO_SLAB. */
+static void *take_slot_locked(struct frame_pool *p, unsigned class,
+                              uint32_t *full)
+{
+    uint32_t at = best_open(p, class);
+    if (at == NO_SLAB) {
+        if (is_rare(p, class) || !begin_slab(p, class)) {
+            p->few[class]++;
+            return NULL;
+        }
+        at = best_open(p, class);
+    }
+    uint8_t *memory = take_slot_of(p, at);
+    p->taken += class_bytes(class);
+    *full = huge_when_full(p, at) ? at : NO_SLAB;
+    return memory;
 }
 
 static void *take_mapped(size_t size, size_t *charge)
@@ -461,18 +477,15 @@ static void slab_emptied_locked(struct frame_pool *p, uint32_t at)
 {
     struct slab *s = &p->slabs[at];
     size_t bytes = class_bytes(s->class);
-    uint64_t resident = 0;
-    for (unsigned w = 0; w < WORDS; w++)
-        resident +=
-            (uint64_t)__builtin_popcountll(s->free[w] & ~s->returned[w]);
     /* Even where all slots went back: not so the pages that two of them share,
        nor the rest of a huge page. */
     env_anonymous_discard(slab_memory(p, at), p->slab_bytes);
     p->unseen -= s->huge ? returned_bytes(s) : 0;
     p->slabs_of[s->class]--;
-    p->resident_free -= resident * bytes;
-    p->returned -= (s->slots - resident) * bytes;
-    list_remove(p, &p->open[s->class][s->fill], at);
+    p->resident_free -= s->ready * bytes;
+    p->ready_of[s->class] -= s->ready;
+    p->returned -= (size_t)(s->slots - s->ready) * bytes;
+    list_remove(p, &p->open[s->class][s->list], at);
     list_push(p, &p->empty, at);
 }
 
@@ -497,14 +510,70 @@ static void give_slot_locked(struct frame_pool *p, uint8_t *memory,
         p->unseen += s->huge ? bytes : 0;
     } else {
         p->resident_free += bytes;
+        p->ready_of[s->class]++;
+        s->ready++;
     }
     s->used--;
-    list_by_fill(p, at, s->fill);
+    list_by_fill(p, at, s->list);
     p->used -= bytes;
     /* One may stay, for the next of its size. */
     if (s->used == 0 && (p->resident_free > p->spare / 2 ||
-                         fullest_open(p, s->class) != at || s->next != NO_SLAB))
+                         best_open(p, s->class) != at || s->next != NO_SLAB))
         slab_emptied_locked(p, at);
+}
+
+/* Does every slot of a class have whole pages? */
+static bool has_pages(unsigned class)
+{
+    size_t bytes = class_bytes(class);
+    return bytes % PAGE == 0 || bytes >= (size_t)2 * PAGE;
+}
+
+/* A ready slot of the class of which most lies idle, if that is a larger one
+   and more of it than of this; taken, so that nobody else has it. NULL: there
+   is none. */
+static uint8_t *take_idle_slot(struct frame_pool *p, unsigned class)
+{
+    uint64_t most = (p->ready_of[class] + UINT64_C(1)) * class_bytes(class);
+    unsigned found = CLASSES;
+    for (unsigned other = class + 1; other < CLASSES; other++) {
+        uint64_t ready = p->ready_of[other] * class_bytes(other);
+        if (ready <= most || !has_pages(other))
+            continue;
+        most = ready;
+        found = other;
+    }
+    /* Where most is free: it may empty. */
+    for (unsigned fill = FILLS; found < CLASSES && fill-- > 0;)
+        if (p->open[found][fill] != NO_SLAB)
+            return take_slot_of(p, p->open[found][fill]);
+    return NULL;
+}
+
+/* The slot whose pages go back, when more would lie free than may: what is
+   given, or one that lies idle; NULL: none. */
+static uint8_t *slot_to_empty(struct frame_pool *p, uint8_t *memory)
+{
+    const struct slab *s = &p->slabs[slab_of(p, memory)];
+    size_t bytes = class_bytes(s->class);
+    uint8_t *from;
+    if (p->resident_free + bytes <= p->spare)
+        return NULL;
+    uint8_t *slot = take_idle_slot(p, s->class);
+    if (!slot && whole_pages(memory, bytes, &from))
+        slot = memory;
+    if (slot)
+        tear(p, slab_of(p, slot));
+    return slot;
+}
+
+/* The call to the system needs no lock: the slot is ours. */
+static void discard_slot(struct frame_pool *p, uint8_t *memory)
+{
+    uint8_t *from;
+    const struct slab *s = &p->slabs[slab_of(p, memory)];
+    size_t pages = whole_pages(memory, class_bytes(s->class), &from);
+    env_anonymous_discard(from, pages);
 }
 
 static bool in_region(const struct frame_pool *p, const uint8_t *memory)
@@ -526,19 +595,16 @@ void frame_pool_give(struct frame_pool *p, void *memory, size_t charge)
         mem_free(memory);
         return;
     }
-    uint8_t *from;
-    size_t pages = whole_pages(memory, charge, &from);
     mutex_lock(&p->lock);
-    bool back = pages > 0 && p->resident_free + charge > p->spare;
-    if (back)
-        tear(p, slab_of(p, memory));
+    uint8_t *emptied = slot_to_empty(p, memory);
     mutex_unlock(&p->lock);
-    /* The slot is still ours: the call to the system needs no lock. */
-    if (back)
-        env_anonymous_discard(from, pages);
+    if (emptied)
+        discard_slot(p, emptied);
     POISON(memory, charge);
     mutex_lock(&p->lock);
-    give_slot_locked(p, memory, back);
+    if (emptied && emptied != memory)
+        give_slot_locked(p, emptied, true);
+    give_slot_locked(p, memory, emptied == memory);
     mutex_unlock(&p->lock);
 }
 

@@ -11,10 +11,11 @@
  * Slot sizes are sixteen to each doubling, so a frame wastes a 17th at most;
  * or up to an eighth where that makes whole pages of it, which can go back to
  * the system one by one. They do while more than a 64th of the budget lies
- * free; a slot so emptied costs page faults when it is taken again. A slab that
- * empties may serve another size, and those that are nearly full are filled
- * first, so that others empty. Sizes of which there are but a few come from the
- * heap: each would hold a slab for itself.
+ * free, first of sizes that nobody asks for. A slot so emptied costs page
+ * faults when it is taken again: those that have their pages are taken before.
+ * A slab that empties may serve another size, and those that are nearly full
+ * are filled first, so that others empty. Sizes of which there are but a few
+ * come from the heap: each would hold a slab for itself.
  *
  * From 128 MiB on slabs may be huge pages: a block that is read at random is a
  * miss of the processor's page tables too. But a huge page comes as a whole

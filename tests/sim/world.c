@@ -276,7 +276,7 @@ static void work(struct world *w)
 {
     struct thread threads[CLIENTS_MAX] = {{0}}, chaos = {0};
     bool chaotic = w->plan.faults && random_below(&w->random, 4);
-    w->faulty = chaotic;
+    w->faulty |= chaotic;
     for (unsigned i = 0; i < w->plan.clients; i++) {
         struct client *c = &w->clients[i];
         memset(c, 0, sizeof *c);
@@ -394,6 +394,8 @@ static void live(struct world *w, bool clients)
         }
     make_envs(w);
     bool faults = clients && w->plan.faults && random_below(&w->random, 4) == 0;
+    /* What failed in the background while it opened may show later. */
+    w->faulty = faults;
     settle(w, faults ? open_with_faults(w) : open_on(w, w->env));
     if (clients && !w->image)
         work(w);

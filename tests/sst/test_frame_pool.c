@@ -3,6 +3,7 @@
  * written stays, what is free beyond the spare goes back, and threads may do
  * all of it at once.
  */
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -282,6 +283,64 @@ static void test_shared_pages(void **state)
     free(odd);
 }
 
+/* ---- a cache that is full ---------------------------------------------- */
+
+static uint64_t page_faults(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return (uint64_t)usage.ru_minflt;
+}
+
+/* After a cache shrank blocks come and go, batch by batch, as many as are left:
+   their pages stay, though others went back, and though slots of a size that
+   is not asked for lie idle, as many as may. */
+static void test_turnover(void **state)
+{
+    enum { FRAMES = 12000, BATCH = 32, ROUNDS = 4000, IDLE = 40 };
+    struct piece idle[IDLE];
+    struct random r;
+    (void)state;
+    random_seed(&r, test_seed());
+    struct piece *pieces = calloc(FRAMES, sizeof *pieces);
+    struct frame_pool *p = frame_pool_new(LARGE_BUDGET);
+    for (size_t i = 0; i < IDLE; i++)
+        take(p, &idle[i], 108 << 10, (unsigned char)i);
+    for (size_t i = 0; i < FRAMES; i++)
+        take(p, &pieces[i], 4000, (unsigned char)i);
+    for (size_t i = 0; i < IDLE; i++)
+        if (i % 2 == 0)
+            check_and_give(p, &idle[i]);
+    for (size_t i = 0; i < FRAMES; i += 3)
+        check_and_give(p, &pieces[i]);
+    uint64_t before = 0;
+    for (size_t round = 0; round < ROUNDS; round++) {
+        struct piece *batch[BATCH];
+        if (round == ROUNDS / 4)
+            before = page_faults();
+        for (size_t i = 0; i < BATCH; i++) {
+            do
+                batch[i] = &pieces[random_below(&r, FRAMES)];
+            while (!batch[i]->memory);
+            check_and_give(p, batch[i]);
+        }
+        for (size_t i = 0; i < BATCH; i++)
+            take(p, batch[i], 4000, (unsigned char)i);
+    }
+    uint64_t faults = page_faults() - before;
+    assert_true(faults < (uint64_t)ROUNDS * BATCH / 50);
+    struct frame_pool_stats s;
+    frame_pool_stats(p, &s);
+    assert_true(s.free <= LARGE_BUDGET / 64);
+    for (size_t i = 0; i < FRAMES; i++)
+        if (pieces[i].memory)
+            check_and_give(p, &pieces[i]);
+    for (size_t i = 1; i < IDLE; i += 2)
+        check_and_give(p, &idle[i]);
+    frame_pool_free(p);
+    free(pieces);
+}
+
 /* More than the region: the heap takes over, and nothing fails. */
 static void test_overflow(void **state)
 {
@@ -373,8 +432,8 @@ int main(void)
         cmocka_unit_test(test_model),      cmocka_unit_test(test_borders),
         cmocka_unit_test(test_shrinking),  cmocka_unit_test(test_rare_sizes),
         cmocka_unit_test(test_huge_pages), cmocka_unit_test(test_shared_pages),
-        cmocka_unit_test(test_overflow),   cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_turnover),   cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
