@@ -330,9 +330,9 @@ static void *compaction_thread(void *argument)
             continue;
         }
         delay = 0;
-        if (!did && db->compaction_holds == 0 &&
+        if (!did && db->compaction_holds == 0 && !db->running_compactions &&
             db->compaction_error.code != ADB_OK) {
-            /* What failed is not due any more. */
+            /* What failed is not due any more, nor tried again just now. */
             db->compaction_error.code = ADB_OK;
             condition_broadcast(&db->changed);
         }

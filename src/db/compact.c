@@ -217,7 +217,9 @@ static adb_status carry_out_unlocking(adb *db, struct db_picker_input *in,
     mark_busy(in->version, plan, false);
     if (status != ADB_OK)
         return status;
-    db->compaction_error.code = ADB_OK;
+    /* Of the bottom's failure only its own merge says that it is over. */
+    if (!db->bottom_failed)
+        db->compaction_error.code = ADB_OK;
     if (!damaged) {
         count_job(db, &result, took);
         pressure_compacted(&db->pressure, result.bytes_in, took,
