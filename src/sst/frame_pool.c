@@ -252,19 +252,23 @@ static size_t whole_pages(uint8_t *memory, size_t bytes, uint8_t **from)
     return to > *from ? (size_t)(to - *from) : 0;
 }
 
+static void discard_pages(uint8_t *memory, size_t bytes)
+{
+    uint8_t *from;
+    size_t pages = whole_pages(memory, bytes, &from);
+    if (pages)
+        env_anonymous_discard(from, pages);
+}
+
 /* What came with a huge page and was never touched. */
 static void discard_returned(struct frame_pool *p, uint32_t at)
 {
     const struct slab *s = &p->slabs[at];
     size_t bytes = class_bytes(s->class);
     for (unsigned slot = 0, end; slot < s->slots; slot = end + 1) {
-        uint8_t *from;
         for (end = slot; end < s->slots && slot_is(s->returned, end);)
             end++;
-        size_t pages = whole_pages(slab_memory(p, at) + slot * bytes,
-                                   (end - slot) * bytes, &from);
-        if (pages)
-            env_anonymous_discard(from, pages);
+        discard_pages(slab_memory(p, at) + slot * bytes, (end - slot) * bytes);
     }
 }
 
@@ -567,15 +571,6 @@ static uint8_t *slot_to_empty(struct frame_pool *p, uint8_t *memory)
     return slot;
 }
 
-/* The call to the system needs no lock: the slot is ours. */
-static void discard_slot(struct frame_pool *p, uint8_t *memory)
-{
-    uint8_t *from;
-    const struct slab *s = &p->slabs[slab_of(p, memory)];
-    size_t pages = whole_pages(memory, class_bytes(s->class), &from);
-    env_anonymous_discard(from, pages);
-}
-
 static bool in_region(const struct frame_pool *p, const uint8_t *memory)
 {
     return p->region && memory >= p->region &&
@@ -598,8 +593,10 @@ void frame_pool_give(struct frame_pool *p, void *memory, size_t charge)
     mutex_lock(&p->lock);
     uint8_t *emptied = slot_to_empty(p, memory);
     mutex_unlock(&p->lock);
+    /* The slot is ours: the call to the system needs no lock. */
     if (emptied)
-        discard_slot(p, emptied);
+        discard_pages(emptied,
+                      class_bytes(p->slabs[slab_of(p, emptied)].class));
     POISON(memory, charge);
     mutex_lock(&p->lock);
     if (emptied && emptied != memory)
