@@ -124,10 +124,6 @@ static void unlink_frame(struct cache *c, struct cache_frame *frame)
         q->newest = frame->older;
     q->bytes -= frame->charge;
     frame->queue = QUEUE_NONE;
-    /* The oldest goes: the next will, and touches the one behind, which nobody
-       may have touched since it came. */
-    if (!frame->older && frame->newer)
-        __builtin_prefetch(frame->newer->newer, 1);
     frame->older = frame->newer = NULL;
 }
 
