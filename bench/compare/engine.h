@@ -32,6 +32,7 @@ struct engine_config {
     unsigned filter_bits;
     unsigned background_threads;
     bool sync;       /* each write durable; else handed to the kernel */
+    bool limited;    /* memory, page cache included, is less than the data */
     char told[2048]; /* out: version and options, in the engine's words */
 };
 

@@ -10,11 +10,13 @@
  *   cache=BYTES memtable=BYTES filter_bits=N background_threads=N
  *   sync=0|1 compression=none|lz4
  *   series=SECONDS             also what happens over time, at this interval
+ *   limited=0|1                memory, page cache included, is less than that
  *   drop_pages=0|1             nothing of it is in the page cache at first
  *   verify=0|1                 look at all of the database before (reads: that
  *                              also warms up) or after (writes)
  *   outside=FILE               a control group's cgroup.procs: what comes after
- *                              the timing is done there
+ *                              the timing is done there, and nothing looked at
+ *                              before
  *
  * Two workloads are not loops: `die` fills and then kills itself with what it
  * wrote still in the log; `open` times the opening of what is there, and a get.
@@ -37,7 +39,8 @@ struct settings {
     const char *dir, *workload, *outside;
     struct engine_config engine;
     uint64_t keys, value_size, operations, threads, batch, steps, write_rate;
-    uint64_t filter_bits, background_threads, sync, verify, drop_pages;
+    uint64_t filter_bits, background_threads, sync, verify, drop_pages,
+        limited;
     double seconds, series;
 };
 
@@ -123,6 +126,7 @@ static bool set_number(struct settings *s, const char *name, const char *value)
         {"sync", &s->sync},
         {"verify", &s->verify},
         {"drop_pages", &s->drop_pages},
+        {"limited", &s->limited},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(name, numbers[i].name) != 0)
@@ -164,6 +168,7 @@ static void check_settings(struct settings *s)
     s->engine.filter_bits = (unsigned)s->filter_bits;
     s->engine.background_threads = (unsigned)s->background_threads;
     s->engine.sync = s->sync;
+    s->engine.limited = s->limited;
 }
 
 /* ---- the result -------------------------------------------------------- */
@@ -293,7 +298,7 @@ static void run_loop(struct settings *s, const struct workload *workload,
     struct measured m;
     if (filled) {
         engine_settle(run->engine);
-        if (s->verify)
+        if (s->verify && !s->outside)
             verify_filled(run->engine, values, s->keys);
     }
     if (s->series > 0) {

@@ -58,7 +58,7 @@ class Bench:
                  "verify": 0 if a.no_verify else 1}
         words.update(row.words)
         if self.limit.group:
-            words["drop_pages"] = 1
+            words["drop_pages"] = words["limited"] = 1
             # Looked at when it was made.
             if row.base and not row.changes:
                 words["verify"] = 0

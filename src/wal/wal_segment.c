@@ -150,6 +150,18 @@ adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)
     return status;
 }
 
+void wal_segment_fetch(struct wal_segment *s, uint64_t end, uint64_t most)
+{
+    uint64_t have = atomic_load_explicit(&s->populated, memory_order_relaxed);
+    uint64_t from = MAX_OF(s->fetched, have);
+    end = MIN_OF(end, s->capacity);
+    if (from >= end)
+        return;
+    end = MIN_OF(end, from + most);
+    env_file_advise_ahead(s->file, from, end - from);
+    s->fetched = end;
+}
+
 adb_status wal_segment_reach_slow(struct wal_segment *s, uint64_t end,
                                   uint64_t *self)
 {

@@ -3,11 +3,14 @@
  * written with write(2), filled from the front. Knows bytes and places, not
  * records; wal.c decides what goes where and what is durable.
  *
- *   0            end            populated          capacity
- *   | records ... | resident ... | blocks, no pages |
+ *   0            end            populated       fetched       capacity
+ *   | records ... | resident ... | in page cache | blocks alone |
  *
  * Stores stay below `populated`: behind it a first touch may need the disk,
- * and a page without a block behind it would be a SIGBUS.
+ * and a page without a block behind it would be a SIGBUS. And populating waits
+ * where a page has to be read: one of a file that is used again; or of a new
+ * one, since file systems write zeros around a page that they write (ext4: 32
+ * KiB), which are then read. So pages are asked for before, and nobody waits.
  *
  * Threads: put and reach belong to the writer. populate may run beside them on
  * another thread. Everything else happens while nobody else knows the segment.
@@ -32,6 +35,7 @@ struct wal_segment {
     struct env_map *map;   /* owned; NULL: written with write(2) */
 
     _Atomic uint64_t populated; /* raised by writer and wal_prepare */
+    uint64_t fetched;           /* wal_prepare's own */
     /* Stored by the writer with release when a record is whole; end first,
        then seq, so that who reads seq first knows a seq below that end. */
     _Atomic uint64_t end;
@@ -80,6 +84,10 @@ static inline adb_status wal_segment_reach(struct wal_segment *s, uint64_t end,
 /* Populates up to `end` (cut at the capacity), for a background thread. */
 adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)
     ADB_MUST_CHECK;
+
+/* Asks for pages up to `end`, for at most `most` bytes more than before. Waits
+   for none of them. For the background thread that populates. */
+void wal_segment_fetch(struct wal_segment *s, uint64_t end, uint64_t most);
 
 /* Copies bytes to their place. The place was reached before. */
 static inline adb_status wal_segment_put(struct wal_segment *s,

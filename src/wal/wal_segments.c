@@ -168,21 +168,22 @@ adb_status wal_take_segment(struct wal *w, uint64_t need,
 
 /* ---- preparing ---- */
 
-/* Populates a few MiB ahead of the writer in s. */
+/* Populates a few MiB ahead of the writer in s, and asks for more. */
 static adb_status populate_ahead(struct wal_segment *s)
 {
-    uint64_t target = atomic_load_explicit(&s->end, memory_order_relaxed) +
-                      WAL_POPULATE_AHEAD;
-    target = MIN_OF(target, s->capacity);
+    uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
+    uint64_t target = MIN_OF(end + WAL_POPULATE_AHEAD, s->capacity);
     for (;;) {
         uint64_t have =
             atomic_load_explicit(&s->populated, memory_order_relaxed);
         if (have >= target)
-            return ADB_OK;
+            break;
         adb_status status = wal_segment_populate(s, have + WAL_POPULATE_STEP);
         if (status != ADB_OK)
             return status;
     }
+    wal_segment_fetch(s, end + WAL_FETCH_AHEAD, WAL_FETCH_STEP);
+    return ADB_OK;
 }
 
 /* The offset behind which the next segment is made: early, since a disk under
@@ -192,6 +193,19 @@ static uint64_t make_from(const struct wal_segment *s)
 {
     enum { EARLY = 1 << 20 };
     return MIN_OF(s->capacity / 2, (uint64_t)EARLY);
+}
+
+/* The offset behind which the next segment is populated: later, when the pages
+   that were asked for are there. */
+static uint64_t populate_next_from(const struct wal_segment *s)
+{
+    enum { LATER = 16 << 20 };
+    return MIN_OF(s->capacity / 4 * 3, (uint64_t)LATER);
+}
+
+static bool is_fresh(const struct wal_segment *s)
+{
+    return s->map && !atomic_load_explicit(&s->populated, memory_order_relaxed);
 }
 
 /* The offset from which on there is something to do again. */
@@ -207,6 +221,8 @@ static uint64_t next_prepare_locked(const struct wal *w,
         at = have > WAL_POPULATE_AHEAD / 2 ? have - WAL_POPULATE_AHEAD / 2 : 0;
     if (!w->prepared)
         at = MIN_OF(at, make_from(s));
+    else if (is_fresh(w->prepared))
+        at = MIN_OF(at, populate_next_from(s));
     return at;
 }
 
@@ -214,20 +230,29 @@ static bool begin_making(struct wal *w, const struct wal_segment *s)
 {
     uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
     mutex_lock(&w->lock);
-    bool make = w->current == s && !w->prepared && !w->making &&
-                end > make_from(s);
+    bool due = w->prepared ? is_fresh(w->prepared) &&
+                                 end > populate_next_from(s)
+                           : end > make_from(s);
+    bool make = w->current == s && !w->making && due;
     if (make)
         w->making = true;
     mutex_unlock(&w->lock);
     return make;
 }
 
+/* First makes it, and the second time populates its begin. */
 static adb_status prepare_next(struct wal *w)
 {
-    struct wal_segment *next = NULL;
-    adb_status status = make_segment(w, 0, &next);
-    if (status == ADB_OK && next->map)
+    /* Nobody else touches it while `making` is set. */
+    struct wal_segment *next = w->prepared;
+    adb_status status;
+    if (next) {
         status = wal_segment_populate(next, WAL_POPULATE_STEP);
+    } else {
+        status = make_segment(w, 0, &next);
+        if (status == ADB_OK)
+            wal_segment_fetch(next, WAL_FETCH_STEP, WAL_FETCH_STEP);
+    }
     making_ends(w, next);
     return status;
 }
