@@ -10,7 +10,8 @@
  *   cache=BYTES memtable=BYTES filter_bits=N background_threads=N
  *   sync=0|1 compression=none|lz4
  *   series=SECONDS             also what happens over time, at this interval
- *   limited=0|1                memory, page cache included, is less than that
+ *   limited=0|1                the database is larger than memory, page cache
+ *                              included
  *   drop_pages=0|1             nothing of it is in the page cache at first
  *   verify=0|1                 look at all of the database before (reads: that
  *                              also warms up) or after (writes)

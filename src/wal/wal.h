@@ -116,8 +116,8 @@ uint64_t wal_rotate(struct wal *w);
 /* The failure that stops appends and syncs, or ADB_OK. */
 adb_status wal_failure(struct wal *w);
 
-/* Populates ahead of the writer and makes the next segment when the present
-   one is more than half full. Cheap when there is nothing to do. Sets *busy
+/* Populates ahead of the writer, asks for pages further ahead, and makes the
+   next segment when the present one holds a MiB or is half full. Cheap when there is nothing to do. Sets *busy
    when it should be called again soon. */
 adb_status wal_prepare(struct wal *w, bool *busy) ADB_MUST_CHECK;
 

@@ -26,10 +26,6 @@ enum {
 };
 #define WAL_POPULATE_AHEAD (UINT64_C(4) << 20)
 #define WAL_POPULATE_STEP  (UINT64_C(1) << 20)
-/* So far ahead pages are asked for, so much at once. A page that is read while
-   the disk is busy takes 100 ms and more; a writer in a hurry fills 20 MiB. */
-#define WAL_FETCH_AHEAD (UINT64_C(32) << 20)
-#define WAL_FETCH_STEP  (UINT64_C(8) << 20)
 
 struct wal_spare {
     char *path; /* owned; NULL: reserved or empty */

@@ -150,16 +150,17 @@ adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)
     return status;
 }
 
-void wal_segment_fetch(struct wal_segment *s, uint64_t end, uint64_t most)
+void wal_segment_fetch(struct wal_segment *s)
 {
     uint64_t have = atomic_load_explicit(&s->populated, memory_order_relaxed);
     uint64_t from = MAX_OF(s->fetched, have);
-    end = MIN_OF(end, s->capacity);
-    if (from >= end)
+    uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
+    uint64_t target = MIN_OF(end + WAL_FETCH_AHEAD, s->capacity);
+    if (!s->map || from >= target)
         return;
-    end = MIN_OF(end, from + most);
-    env_file_advise_ahead(s->file, from, end - from);
-    s->fetched = end;
+    target = MIN_OF(target, from + WAL_FETCH_STEP);
+    env_file_advise_ahead(s->file, from, target - from);
+    s->fetched = target;
 }
 
 adb_status wal_segment_reach_slow(struct wal_segment *s, uint64_t end,

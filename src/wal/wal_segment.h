@@ -10,10 +10,11 @@
  * and a page without a block behind it would be a SIGBUS. And populating waits
  * where a page has to be read: one of a file that is used again; or of a new
  * one, since file systems write zeros around a page that they write (ext4: 32
- * KiB), which are then read. So pages are asked for before, and nobody waits.
+ * KiB), which are then read. So pages are asked for long before.
  *
- * Threads: put and reach belong to the writer. populate may run beside them on
- * another thread. Everything else happens while nobody else knows the segment.
+ * Threads: put and reach belong to the writer. populate and fetch may run
+ * beside them on another thread. Everything else happens while nobody else
+ * knows the segment.
  */
 #ifndef WAL_WAL_SEGMENT_H
 #define WAL_WAL_SEGMENT_H
@@ -24,6 +25,11 @@
 
 /* What a writer at the edge of the window populates by itself. */
 #define WAL_SELF_POPULATE (UINT64_C(64) << 10)
+/* So far ahead of the writer pages are asked for, so much at once: one that is
+   read while the disk is busy takes 100 ms and more, in which a writer fills up
+   to 20 MiB. */
+#define WAL_FETCH_AHEAD (UINT64_C(32) << 20)
+#define WAL_FETCH_STEP  (UINT64_C(8) << 20)
 #define WAL_BLOCK         UINT64_C(4096)
 
 struct wal_segment {
@@ -85,9 +91,9 @@ static inline adb_status wal_segment_reach(struct wal_segment *s, uint64_t end,
 adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)
     ADB_MUST_CHECK;
 
-/* Asks for pages up to `end`, for at most `most` bytes more than before. Waits
-   for none of them. For the background thread that populates. */
-void wal_segment_fetch(struct wal_segment *s, uint64_t end, uint64_t most);
+/* Asks for the next pages ahead of the writer, and waits for none of them. For
+   the background thread that populates. */
+void wal_segment_fetch(struct wal_segment *s);
 
 /* Copies bytes to their place. The place was reached before. */
 static inline adb_status wal_segment_put(struct wal_segment *s,

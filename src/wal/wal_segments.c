@@ -168,22 +168,21 @@ adb_status wal_take_segment(struct wal *w, uint64_t need,
 
 /* ---- preparing ---- */
 
-/* Populates a few MiB ahead of the writer in s, and asks for more. */
+/* Populates a few MiB ahead of the writer in s. */
 static adb_status populate_ahead(struct wal_segment *s)
 {
-    uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
-    uint64_t target = MIN_OF(end + WAL_POPULATE_AHEAD, s->capacity);
+    uint64_t target = atomic_load_explicit(&s->end, memory_order_relaxed) +
+                      WAL_POPULATE_AHEAD;
+    target = MIN_OF(target, s->capacity);
     for (;;) {
         uint64_t have =
             atomic_load_explicit(&s->populated, memory_order_relaxed);
         if (have >= target)
-            break;
+            return ADB_OK;
         adb_status status = wal_segment_populate(s, have + WAL_POPULATE_STEP);
         if (status != ADB_OK)
             return status;
     }
-    wal_segment_fetch(s, end + WAL_FETCH_AHEAD, WAL_FETCH_STEP);
-    return ADB_OK;
 }
 
 /* The offset behind which the next segment is made: early, since a disk under
@@ -208,6 +207,15 @@ static bool is_fresh(const struct wal_segment *s)
     return s->map && !atomic_load_explicit(&s->populated, memory_order_relaxed);
 }
 
+/* The offset behind which there is something to do for the next segment. */
+static uint64_t next_segment_from_locked(const struct wal *w,
+                                         const struct wal_segment *s)
+{
+    if (!w->prepared)
+        return make_from(s);
+    return is_fresh(w->prepared) ? populate_next_from(s) : UINT64_MAX;
+}
+
 /* The offset from which on there is something to do again. */
 static uint64_t next_prepare_locked(const struct wal *w,
                                     const struct wal_segment *s, bool failed)
@@ -219,28 +227,22 @@ static uint64_t next_prepare_locked(const struct wal *w,
     uint64_t have = atomic_load_explicit(&s->populated, memory_order_relaxed);
     if (have < s->capacity)
         at = have > WAL_POPULATE_AHEAD / 2 ? have - WAL_POPULATE_AHEAD / 2 : 0;
-    if (!w->prepared)
-        at = MIN_OF(at, make_from(s));
-    else if (is_fresh(w->prepared))
-        at = MIN_OF(at, populate_next_from(s));
-    return at;
+    return MIN_OF(at, next_segment_from_locked(w, s));
 }
 
 static bool begin_making(struct wal *w, const struct wal_segment *s)
 {
     uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
     mutex_lock(&w->lock);
-    bool due = w->prepared ? is_fresh(w->prepared) &&
-                                 end > populate_next_from(s)
-                           : end > make_from(s);
-    bool make = w->current == s && !w->making && due;
+    bool make = w->current == s && !w->making &&
+                end > next_segment_from_locked(w, s);
     if (make)
         w->making = true;
     mutex_unlock(&w->lock);
     return make;
 }
 
-/* First makes it, and the second time populates its begin. */
+/* The first time makes it, the second time populates its beginning. */
 static adb_status prepare_next(struct wal *w)
 {
     /* Nobody else touches it while `making` is set. */
@@ -251,7 +253,7 @@ static adb_status prepare_next(struct wal *w)
     } else {
         status = make_segment(w, 0, &next);
         if (status == ADB_OK)
-            wal_segment_fetch(next, WAL_FETCH_STEP, WAL_FETCH_STEP);
+            wal_segment_fetch(next);
     }
     making_ends(w, next);
     return status;
@@ -275,6 +277,8 @@ adb_status wal_prepare(struct wal *w, bool *busy)
         return ADB_OK;
 
     adb_status status = s->map ? populate_ahead(s) : ADB_OK;
+    if (status == ADB_OK)
+        wal_segment_fetch(s);
     if (status == ADB_OK && begin_making(w, s))
         status = prepare_next(w);
 

@@ -175,8 +175,7 @@ static void test_made_early(void **state)
         do
             CHECK_OK(log_append(&log, 10000, 1, &at));
         while (at.offset < (1 << 20) + 10000);
-        for (bool busy = true; busy;)
-            CHECK_OK(wal_prepare(log.wal, &busy));
+        prepare(&log);
         assert_int_equal(log.created_count, segment + 1);
         wal_rotate(log.wal);
     }
