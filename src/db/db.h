@@ -34,6 +34,8 @@ enum adb_durability db_durability(const adb *db);
 struct db_read {
     const adb_snapshot *snapshot; /* NULL: newest */
     bool no_fill;
+    bool no_wait; /* ADB_BUSY, without a message, instead of waiting for a
+                     device; what is missing is being fetched */
     adb_value *pinned; /* one of pinned and buffer is asked for */
     void *buffer;
     size_t buffer_size;

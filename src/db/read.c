@@ -16,6 +16,8 @@
 enum pin_kind { PIN_NOTHING, PIN_HEAP, PIN_OVERSIZE, PIN_MEMTABLE, PIN_FRAME,
                 PIN_READER };
 enum { PIN_MASK = 7 };
+/* Keys of a multi-get that are looked up side by side. */
+enum { MULTI_GROUP = 64 };
 static const char empty_value[1];
 
 struct lookup {
@@ -141,6 +143,10 @@ static adb_status give_extent(const struct lookup *l, struct sst_reader *r,
                               const struct sst_hit *hit)
 {
     size_t size = hit->value.size;
+    if (l->read->no_wait) {
+        sst_ask_value(r, hit->extent_offset, size);
+        return ADB_BUSY;
+    }
     if (!l->read->pinned) {
         *l->read->value_size = size;
         if (size > l->read->buffer_size)
@@ -211,9 +217,10 @@ static adb_status look_in_run(const struct lookup *l,
     if (!table)
         return ADB_OK;
     adb_status status = version_table_reader(table, &reader);
+    unsigned flags = (l->read->no_fill ? SST_NO_FILL : 0) |
+                     (l->read->no_wait ? SST_NO_WAIT : 0);
     if (status == ADB_OK)
-        status = sst_reader_get(reader, l->key, l->hash, l->seq,
-                                l->read->no_fill ? SST_NO_FILL : 0, &hit);
+        status = sst_reader_get(reader, l->key, l->hash, l->seq, flags, &hit);
     if (status == ADB_NOT_FOUND)
         return ADB_OK;
     *done = true;
@@ -245,11 +252,50 @@ adb_status db_get(adb *db, adb_slice key, const struct db_read *r)
                         : atomic_load_explicit(&db->published_seq,
                                                memory_order_acquire);
     adb_status status = look(&l, v);
-    bump_read(&l.counters->gets, 1);
+    if (status != ADB_BUSY)
+        bump_read(&l.counters->gets, 1);
     if (status == ADB_OK)
         bump_read(&l.counters->hits, 1);
     epoch_leave(slot);
     return status;
+}
+
+/* A multi-get under way. */
+struct multi {
+    adb *db;
+    struct db_read read;
+    const adb_slice *keys;
+    adb_value *values;
+    adb_status *statuses;
+    size_t failed; /* the first key that failed; SIZE_MAX: none */
+    struct status_saved failure;
+};
+
+static void get_one(struct multi *m, size_t i, bool no_wait)
+{
+    m->read.no_wait = no_wait;
+    m->read.pinned = &m->values[i];
+    adb_status status = db_get(m->db, m->keys[i], &m->read);
+    m->statuses[i] = status;
+    if (status != ADB_OK && status != ADB_NOT_FOUND && status != ADB_BUSY &&
+        i < m->failed) {
+        m->failed = i;
+        status_save(&m->failure, status);
+    }
+}
+
+/* First what is in memory; the rest, which the system then fetches side by
+   side, is waited for afterwards. One epoch a key: an epoch must not grow with
+   the caller's count. */
+static void get_group(struct multi *m, size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; i++) {
+        m->values[i] = (adb_value)ADB_VALUE_INIT;
+        get_one(m, i, true);
+    }
+    for (size_t i = begin; i < end; i++)
+        if (m->statuses[i] == ADB_BUSY)
+            get_one(m, i, false);
 }
 
 adb_status db_multi_get(adb *db, const struct db_read *r, size_t count,
@@ -257,20 +303,13 @@ adb_status db_multi_get(adb *db, const struct db_read *r, size_t count,
                         adb_status *statuses)
 {
     struct adb_snapshot place;
+    struct multi m = {.db = db, .read = *r, .keys = keys, .values = values,
+                      .statuses = statuses, .failed = SIZE_MAX};
+    /* Makes them one state. */
     struct adb_snapshot *registered = db_register(db, r->snapshot, &place);
-    adb_status first = ADB_OK;
-    /* One epoch a key: an epoch must not grow with the caller's count. The
-       registered snapshot makes them one state. */
-    for (size_t i = 0; i < count; i++) {
-        struct db_read one = *r;
-        one.snapshot = registered;
-        one.pinned = &values[i];
-        values[i] = (adb_value)ADB_VALUE_INIT;
-        statuses[i] = db_get(db, keys[i], &one);
-        if (first == ADB_OK && statuses[i] != ADB_OK &&
-            statuses[i] != ADB_NOT_FOUND)
-            first = statuses[i];
-    }
+    m.read.snapshot = registered;
+    for (size_t i = 0; i < count; i += MULTI_GROUP)
+        get_group(&m, i, i + MIN_OF(count - i, (size_t)MULTI_GROUP));
     db_unregister(db, registered);
-    return first;
+    return m.failed == SIZE_MAX ? ADB_OK : status_restore(&m.failure);
 }

@@ -25,17 +25,31 @@ adb_status env_error(int error, const char *format, ...)
     return status;
 }
 
-adb_status env_file_read_full(struct env_file *f, uint64_t offset, void *data,
-                              size_t size)
+static adb_status check_whole(const struct env_file *f, adb_status status,
+                              uint64_t offset, size_t size, size_t got)
 {
-    size_t got = 0;
-    adb_status status = env_file_read(f, offset, data, size, &got);
     if (status == ADB_OK && got < size)
         return status_set(ADB_CORRUPTION,
                           "'%s' is too short: %zu bytes wanted at offset "
                           "%" PRIu64 ", %zu there",
                           f->path, size, offset, got);
     return status;
+}
+
+adb_status env_file_read_full(struct env_file *f, uint64_t offset, void *data,
+                              size_t size)
+{
+    size_t got = 0;
+    adb_status status = env_file_read(f, offset, data, size, &got);
+    return check_whole(f, status, offset, size, got);
+}
+
+adb_status env_file_read_full_now(struct env_file *f, uint64_t offset,
+                                  void *data, size_t size)
+{
+    size_t got = 0;
+    adb_status status = f->ops->read_now(f, offset, data, size, &got);
+    return check_whole(f, status, offset, size, got);
 }
 
 char *env_join(const char *directory, const char *name)

@@ -62,6 +62,8 @@ enum env_fs_class {
 struct env_file_ops {
     adb_status (*read)(struct env_file *f, uint64_t offset, void *data,
                        size_t size, size_t *got);
+    adb_status (*read_now)(struct env_file *f, uint64_t offset, void *data,
+                           size_t size, size_t *got);
     adb_status (*write)(struct env_file *f, uint64_t offset, const void *data,
                         size_t size);
     adb_status (*sync)(struct env_file *f);
@@ -145,6 +147,11 @@ static inline adb_status env_file_read(struct env_file *f, uint64_t offset,
 /* Reads exactly size bytes; a shorter file is ADB_CORRUPTION. */
 adb_status env_file_read_full(struct env_file *f, uint64_t offset, void *data,
                               size_t size) ADB_MUST_CHECK;
+/* The same without waiting for a device: ADB_BUSY, without a message, when not
+   all of it is in memory; the system fetches it meanwhile. What cannot be read
+   at all may be ADB_BUSY too. */
+adb_status env_file_read_full_now(struct env_file *f, uint64_t offset,
+                                  void *data, size_t size) ADB_MUST_CHECK;
 static inline adb_status env_file_write(struct env_file *f, uint64_t offset,
                                         const void *data, size_t size)
 {

@@ -135,6 +135,16 @@ static adb_status fault_read(struct env_file *file, uint64_t offset,
                             : status;
 }
 
+static adb_status fault_read_now(struct env_file *file, uint64_t offset,
+                                 void *data, size_t size, size_t *got)
+{
+    struct fault_file *f = file_of(file);
+    adb_status status = check_file(f, ENV_FAULT_READ, "read");
+    return status == ADB_OK
+               ? f->base->ops->read_now(f->base, offset, data, size, got)
+               : status;
+}
+
 static adb_status fault_write(struct env_file *file, uint64_t offset,
                               const void *data, size_t size)
 {
@@ -228,6 +238,7 @@ static adb_status fault_close(struct env_file *file)
 
 static const struct env_file_ops fault_file_ops = {
     .read = fault_read,
+    .read_now = fault_read_now,
     .write = fault_write,
     .sync = fault_sync,
     .truncate = fault_truncate,

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +48,48 @@ static adb_status posix_read(struct env_file *f, uint64_t offset, void *data,
             return env_error(errno,
                              "cannot read %zu bytes at offset %" PRIu64
                              " of '%s'", size, offset, f->path);
+    }
+    *got = done;
+    return ADB_OK;
+}
+
+static void posix_advise_ahead(struct env_file *f, uint64_t offset,
+                               uint64_t size)
+{
+    /* Of one call the kernel takes no more than the device's own read-ahead,
+       or what it moves at once: 128 KiB where it is least. */
+    const uint64_t step = 128 << 10;
+    for (uint64_t at = 0; at < size; at += step)
+        posix_fadvise(fd_of(f), (off_t)(offset + at),
+                      (off_t)MIN_OF(size - at, step), POSIX_FADV_WILLNEED);
+}
+
+/* Linux begins to fetch what it refuses to wait for. */
+static adb_status posix_read_now(struct env_file *f, uint64_t offset,
+                                 void *data, size_t size, size_t *got)
+{
+    _Atomic bool *always = &((struct posix_file *)f)->always_waits;
+    size_t done = 0;
+    if (offset > INT64_MAX - size)
+        size = 0;
+    while (done < size &&
+           !atomic_load_explicit(always, memory_order_relaxed)) {
+        struct iovec rest = {(uint8_t *)data + done,
+                             MIN_OF(size - done, TRANSFER_MAX)};
+        ssize_t n = preadv2(fd_of(f), &rest, 1, (off_t)(offset + done),
+                            RWF_NOWAIT);
+        if (n == 0)
+            break;
+        if (n > 0)
+            done += (size_t)n;
+        else if (errno == EAGAIN)
+            return ADB_BUSY;
+        else if (errno != EINTR)
+            atomic_store_explicit(always, true, memory_order_relaxed);
+    }
+    if (atomic_load_explicit(always, memory_order_relaxed)) {
+        posix_advise_ahead(f, offset, size);
+        return ADB_BUSY;
     }
     *got = done;
     return ADB_OK;
@@ -111,17 +154,6 @@ static adb_status posix_size(struct env_file *f, uint64_t *size)
     return ADB_OK;
 }
 
-static void posix_advise_ahead(struct env_file *f, uint64_t offset,
-                               uint64_t size)
-{
-    /* Of one call the kernel takes no more than the device's own read-ahead,
-       or what it moves at once: 128 KiB where it is least. */
-    const uint64_t step = 128 << 10;
-    for (uint64_t at = 0; at < size; at += step)
-        posix_fadvise(fd_of(f), (off_t)(offset + at),
-                      (off_t)MIN_OF(size - at, step), POSIX_FADV_WILLNEED);
-}
-
 static adb_status posix_close(struct env_file *f)
 {
     adb_status status = ADB_OK;
@@ -134,6 +166,7 @@ static adb_status posix_close(struct env_file *f)
 
 static const struct env_file_ops posix_file_ops = {
     .read = posix_read,
+    .read_now = posix_read_now,
     .write = posix_write,
     .sync = posix_sync,
     .truncate = posix_truncate,
@@ -164,7 +197,7 @@ static adb_status posix_open(struct env *e, const char *path, unsigned flags,
                (flags & ENV_EXCLUSIVE ? O_EXCL : 0) |
                (flags & ENV_TRUNCATE ? O_TRUNC : 0);
     size_t path_size = strlen(path) + 1;
-    struct posix_file *f = mem_alloc(sizeof *f + path_size);
+    struct posix_file *f = mem_zalloc(sizeof *f + path_size);
     if (!f)
         return status_set(ADB_NO_MEMORY, "no memory to open '%s'", path);
     do {

@@ -7,6 +7,8 @@
 struct posix_file {
     struct env_file base; /* path lies behind this struct */
     int fd;               /* owned */
+    /* The file system cannot tell what is in memory; any thread. */
+    _Atomic bool always_waits;
 };
 
 /* env_posix_map.c */

@@ -154,17 +154,17 @@ static void merge_seek_last(struct kv_iter *it)
     placed(m, false);
 }
 
-static void prepare(struct merge_iter *m, adb_slice key)
+static void prepare(struct merge_iter *m, adb_slice key, bool backward)
 {
     for (size_t i = 0; i < m->count; i++)
         if (m->sources[i]->ops->prepare)
-            m->sources[i]->ops->prepare(m->sources[i], key);
+            m->sources[i]->ops->prepare(m->sources[i], key, backward);
 }
 
 static void merge_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct merge_iter *m = merge_of(it);
-    prepare(m, key);
+    prepare(m, key, false);
     for (size_t i = 0; i < m->count; i++)
         m->sources[i]->ops->seek(m->sources[i], key, seq);
     placed(m, true);
@@ -173,7 +173,7 @@ static void merge_seek(struct kv_iter *it, adb_slice key, uint64_t seq)
 static void merge_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
 {
     struct merge_iter *m = merge_of(it);
-    prepare(m, key);
+    prepare(m, key, true);
     for (size_t i = 0; i < m->count; i++)
         m->sources[i]->ops->seek_before(m->sources[i], key, seq);
     placed(m, false);

@@ -41,10 +41,11 @@ struct kv_iter_ops {
        version of the last key < key. For the last key <= k seek before the
        key k + "\0". */
     void (*seek_before)(struct kv_iter *it, adb_slice key, uint64_t seq);
-    /* Right before a seek to or before key, and nothing else: begins to fetch
-       what that will look at, so that the misses of several sources overlap.
-       The iterator stands nowhere until that seek. NULL: nothing to gain. */
-    void (*prepare)(struct kv_iter *it, adb_slice key);
+    /* Right before a seek to (backward: before) key, and nothing else: begins
+       to fetch what that will look at, so that the misses of several sources,
+       of the processor's caches or of the disk, overlap. The iterator stands
+       nowhere until that seek. NULL: nothing to gain. */
+    void (*prepare)(struct kv_iter *it, adb_slice key, bool backward);
     /* The origin has changed: tells the sources. NULL: it has none. */
     void (*set_origin)(struct kv_iter *it);
     void (*next)(struct kv_iter *it); /* needs valid */

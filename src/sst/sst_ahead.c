@@ -19,27 +19,13 @@ static bool follows(const struct sst_ahead *a, uint64_t begin, uint64_t end,
                     : begin >= a->end && begin - a->end <= GAP_MAX;
 }
 
-static void ask(struct sst_reader *r, uint64_t begin, uint64_t end)
-{
-    struct file_handle *handle;
-    struct env_file *file;
-    struct status_saved saved;
-    status_save(&saved, ADB_OK);
-    if (file_table_acquire(r->context.files, r->info.number, &handle, &file) ==
-        ADB_OK) {
-        env_file_advise_ahead(file, begin, end - begin);
-        file_table_release(r->context.files, handle);
-    }
-    status_restore(&saved);
-}
-
 static void ask_forward(struct sst_ahead *a, struct sst_reader *r)
 {
     uint64_t from = MAX_OF(a->asked, a->end);
     uint64_t to = MIN_OF(a->end + a->reach, r->info.size);
     if (from >= to || from - a->end > a->reach / 2)
         return;
-    ask(r, from, to);
+    sst_ask(r, from, to - from);
     a->asked = to;
 }
 
@@ -49,7 +35,7 @@ static void ask_backward(struct sst_ahead *a, struct sst_reader *r)
     uint64_t from = a->begin - MIN_OF(a->begin, a->reach);
     if (from >= to || a->begin - to > a->reach / 2)
         return;
-    ask(r, from, to);
+    sst_ask(r, from, to - from);
     a->asked = from;
 }
 

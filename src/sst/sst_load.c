@@ -20,8 +20,22 @@ static adb_status no_memory(const struct sst_reader *r, size_t size)
 
 /* ---- bytes ---- */
 
+void sst_ask(struct sst_reader *r, uint64_t offset, uint64_t size)
+{
+    struct file_handle *handle;
+    struct env_file *file;
+    struct status_saved saved;
+    status_save(&saved, ADB_OK);
+    if (file_table_acquire(r->context.files, r->info.number, &handle, &file) ==
+        ADB_OK) {
+        env_file_advise_ahead(file, offset, size);
+        file_table_release(r->context.files, handle);
+    }
+    status_restore(&saved);
+}
+
 static adb_status read_file(struct sst_reader *r, uint64_t offset, void *data,
-                            size_t size)
+                            size_t size, unsigned flags)
 {
     struct file_handle *handle;
     struct env_file *file;
@@ -29,9 +43,12 @@ static adb_status read_file(struct sst_reader *r, uint64_t offset, void *data,
         file_table_acquire(r->context.files, r->info.number, &handle, &file);
     if (status != ADB_OK)
         return status;
-    status = env_file_read_full(file, offset, data, size);
+    status = flags & SST_NO_WAIT
+                 ? env_file_read_full_now(file, offset, data, size)
+                 : env_file_read_full(file, offset, data, size);
     file_table_release(r->context.files, handle);
-    SST_COUNT(r, loaded_bytes, size);
+    if (status != ADB_BUSY)
+        SST_COUNT(r, loaded_bytes, size);
     return status;
 }
 
@@ -75,19 +92,19 @@ adb_status sst_unpack(struct sst_reader *r, const struct sst_handle *h,
     return ADB_OK;
 }
 
-adb_status sst_load_raw(struct sst_reader *r, const struct sst_handle *h,
-                        uint8_t *raw)
+static adb_status load_raw(struct sst_reader *r, const struct sst_handle *h,
+                           uint8_t *raw, unsigned flags)
 {
     size_t span = sst_handle_span(h);
     enum sst_compression compression;
     if (!sst_is_packed(h)) {
-        adb_status status = read_file(r, h->offset, raw, span);
+        adb_status status = read_file(r, h->offset, raw, span, flags);
         return status == ADB_OK ? check_frame(r, h, raw, &compression) : status;
     }
     uint8_t *stored = mem_alloc(span);
     if (!stored)
         return no_memory(r, span);
-    adb_status status = read_file(r, h->offset, stored, span);
+    adb_status status = read_file(r, h->offset, stored, span, flags);
     if (status == ADB_OK)
         status = check_frame(r, h, stored, &compression);
     if (status == ADB_OK) {
@@ -97,6 +114,12 @@ adb_status sst_load_raw(struct sst_reader *r, const struct sst_handle *h,
     }
     mem_free(stored);
     return status;
+}
+
+adb_status sst_load_raw(struct sst_reader *r, const struct sst_handle *h,
+                        uint8_t *raw)
+{
+    return load_raw(r, h, raw, 0);
 }
 
 /* ---- frames ---- */
@@ -261,7 +284,7 @@ size_t sst_block_size_in(size_t memory)
 
 adb_status sst_load_block(struct sst_reader *r, uint32_t part,
                           struct index_frame *index, uint32_t block,
-                          struct block_frame **out)
+                          unsigned flags, struct block_frame **out)
 {
     const struct sst_handle *h = &index->index.blocks[block].handle;
     bool mapped = sst_is_mapped(r, h);
@@ -276,7 +299,7 @@ adb_status sst_load_block(struct sst_reader *r, uint32_t part,
         raw = r->map->base + h->offset;
         status = check_mapped(r, r->top.parts[part].first_block + block, h);
     } else {
-        status = sst_load_raw(r, h, b->raw);
+        status = load_raw(r, h, b->raw, flags);
     }
     if (status != ADB_OK)
         return fail_frame(&b->frame, status);
@@ -291,7 +314,7 @@ adb_status sst_load_block(struct sst_reader *r, uint32_t part,
 
 /* ---- extents ---- */
 
-enum { CHUNK = SST_EXTENT_CHUNK, RUN_CHUNKS = 16 };
+enum { CHUNK = SST_EXTENT_CHUNK, RUN_CHUNKS = 16, ASK_MAX = 1 << 20 };
 
 struct extent {
     uint64_t offset, size;
@@ -361,6 +384,13 @@ static adb_status load_range(struct sst_reader *r, struct env_file *file,
         size -= step;
     }
     return ADB_OK;
+}
+
+void sst_ask_value(struct sst_reader *r, uint64_t extent_offset,
+                   uint64_t value_size)
+{
+    sst_ask(r, extent_offset,
+            MIN_OF(sst_extent_span(value_size), (uint64_t)ASK_MAX));
 }
 
 adb_status sst_load_value(struct sst_reader *r, uint64_t extent_offset,

@@ -34,13 +34,22 @@ uint32_t sst_part_find(const struct sst_reader *r, adb_slice key)
 
 /* ---- through the cache ---- */
 
-adb_status sst_get_index(struct sst_reader *r, uint32_t part,
+/* Of what is not in the cache and shall not be waited for. */
+static adb_status fetch(struct sst_reader *r, const struct sst_handle *h)
+{
+    sst_ask(r, h->offset, sst_handle_span(h));
+    return ADB_BUSY;
+}
+
+adb_status sst_get_index(struct sst_reader *r, uint32_t part, unsigned flags,
                          struct index_frame **out)
 {
     cache_slot *slot = &r->slots[part].index;
     struct cache_frame *frame = cache_lookup(slot);
     if (unlikely(!frame)) {
         struct index_frame *fresh;
+        if (flags & SST_NO_WAIT)
+            return fetch(r, &r->top.parts[part].index);
         adb_status status = sst_load_index(r, part, &fresh);
         if (status != ADB_OK)
             return status;
@@ -65,7 +74,7 @@ adb_status sst_get_block(struct sst_reader *r, uint32_t part,
         return ADB_OK;
     }
     struct block_frame *fresh;
-    adb_status status = sst_load_block(r, part, index, block, &fresh);
+    adb_status status = sst_load_block(r, part, index, block, flags, &fresh);
     if (status != ADB_OK)
         return status;
     if (flags & SST_NO_FILL) {
@@ -80,7 +89,7 @@ adb_status sst_get_block(struct sst_reader *r, uint32_t part,
 
 /* NULL, with ADB_OK: it is damaged, do without. */
 static adb_status get_filter(struct sst_reader *r, uint32_t part,
-                             struct filter_frame **out)
+                             unsigned flags, struct filter_frame **out)
 {
     struct part_slots *slots = &r->slots[part];
     cache_slot *slot = &slots->filter;
@@ -90,6 +99,8 @@ static adb_status get_filter(struct sst_reader *r, uint32_t part,
         struct filter_frame *fresh;
         if (atomic_load_explicit(&slots->no_filter, memory_order_relaxed))
             return ADB_OK;
+        if (flags & SST_NO_WAIT)
+            return fetch(r, &r->top.parts[part].filter);
         adb_status status = sst_load_filter(r, part, &fresh);
         if (status == ADB_CORRUPTION) {
             atomic_store_explicit(&slots->no_filter, true,
@@ -108,14 +119,14 @@ static adb_status get_filter(struct sst_reader *r, uint32_t part,
 /* ---- lookups ---- */
 
 static adb_status part_may_contain(struct sst_reader *r, uint32_t part,
-                                   uint64_t hash, bool *maybe)
+                                   uint64_t hash, unsigned flags, bool *maybe)
 {
     if (!r->top.parts[part].filter.size) {
         *maybe = true;
         return ADB_OK;
     }
     struct filter_frame *f;
-    adb_status status = get_filter(r, part, &f);
+    adb_status status = get_filter(r, part, flags, &f);
     if (unlikely(status != ADB_OK))
         return status;
     *maybe = !f || sst_filter_may_contain(&f->filter, hash);
@@ -134,7 +145,7 @@ adb_status sst_reader_may_contain(struct sst_reader *r, adb_slice key,
         *maybe = false;
         return ADB_OK;
     }
-    return part_may_contain(r, part, hash, maybe);
+    return part_may_contain(r, part, hash, 0, maybe);
 }
 
 static void take_hit(const struct sst_reader *r, struct block_frame *b,
@@ -187,7 +198,7 @@ static adb_status get_from_part(struct sst_reader *r, uint32_t part,
                                 unsigned flags, struct sst_hit *hit)
 {
     struct index_frame *index;
-    adb_status status = sst_get_index(r, part, &index);
+    adb_status status = sst_get_index(r, part, flags, &index);
     if (unlikely(status != ADB_OK))
         return status;
     uint32_t block = sst_index_find(&index->index, key);
@@ -203,7 +214,7 @@ static adb_status get_from_part(struct sst_reader *r, uint32_t part,
             continue;
         if (!sst_part_continues(r, part))
             return ADB_NOT_FOUND;
-        status = sst_get_index(r, ++part, &index);
+        status = sst_get_index(r, ++part, flags, &index);
         if (status != ADB_OK)
             return status;
         block = 0;
@@ -221,7 +232,7 @@ adb_status sst_reader_get(struct sst_reader *r, adb_slice key, uint64_t hash,
         !(flags & SST_SKIP_FILTER) && r->top.parts[part].filter.size;
     if (filtered) {
         bool maybe;
-        adb_status status = part_may_contain(r, part, hash, &maybe);
+        adb_status status = part_may_contain(r, part, hash, flags, &maybe);
         if (unlikely(status != ADB_OK))
             return status;
         if (!maybe)
@@ -242,7 +253,7 @@ static uint64_t offset_in_part(struct sst_reader *r, uint32_t part,
     struct epoch_slot *inside = epoch_enter(r->context.epoch);
     struct index_frame *index;
     /* An estimate: a part that cannot be read counts from its beginning. */
-    if (sst_get_index(r, part, &index) == ADB_OK) {
+    if (sst_get_index(r, part, 0, &index) == ADB_OK) {
         uint32_t block = sst_index_find(&index->index, key);
         block = MIN_OF(block, index->index.count - 1);
         offset = index->index.blocks[block].handle.offset;
@@ -266,7 +277,7 @@ static adb_status separator_of(struct sst_reader *r, uint64_t ordinal,
         ordinal -= r->top.parts[part++].blocks;
     struct epoch_slot *inside = epoch_enter(r->context.epoch);
     struct index_frame *frame;
-    adb_status status = sst_get_index(r, part, &frame);
+    adb_status status = sst_get_index(r, part, 0, &frame);
     if (status == ADB_OK) {
         const struct sst_index *index = &frame->index;
         adb_slice suffix = sst_index_suffix(index, (uint32_t)ordinal);

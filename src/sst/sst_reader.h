@@ -96,7 +96,9 @@ struct sst_hit {
 enum sst_read_flags {
     SST_NO_FILL = 1,
     SST_SKIP_FILTER = 2,
-    SST_STAND_AT_DAMAGE = 4 /* iterators: see kv/iterator.h */
+    SST_STAND_AT_DAMAGE = 4, /* iterators: see kv/iterator.h */
+    SST_NO_WAIT = 8 /* gets: ADB_BUSY, without a message, when the answer must
+                       be read from a device; it is being fetched meanwhile */
 };
 
 /* The newest version of key with seq <= read_seq. ADB_NOT_FOUND (without
@@ -111,6 +113,10 @@ adb_status sst_reader_get(struct sst_reader *r, adb_slice key, uint64_t hash,
 adb_status sst_load_value(struct sst_reader *r, uint64_t extent_offset,
                           uint64_t value_size, uint64_t from, void *data,
                           size_t size) ADB_MUST_CHECK;
+
+/* A value that sst_load_value will want soon: its beginning may be fetched. */
+void sst_ask_value(struct sst_reader *r, uint64_t extent_offset,
+                   uint64_t value_size);
 
 /* An iterator over all versions; holds a reference on the reader and pins at
    most one block and one index part. SST_NO_FILL: read ahead in large reads

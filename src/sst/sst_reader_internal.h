@@ -160,9 +160,14 @@ adb_status sst_load_index(struct sst_reader *r, uint32_t part,
                           struct index_frame **out) ADB_MUST_CHECK;
 adb_status sst_load_filter(struct sst_reader *r, uint32_t part,
                            struct filter_frame **out) ADB_MUST_CHECK;
+/* With SST_NO_WAIT ADB_BUSY when it would have to wait for a device. */
 adb_status sst_load_block(struct sst_reader *r, uint32_t part,
                           struct index_frame *index, uint32_t block,
+                          unsigned flags,
                           struct block_frame **out) ADB_MUST_CHECK;
+/* Bytes of the file will be read soon: the system may fetch them. A hint;
+   leaves the thread's message alone. */
+void sst_ask(struct sst_reader *r, uint64_t offset, uint64_t size);
 void sst_discard_frame(struct cache_frame *frame);
 
 /* ---- sst_reader.c ---- */
@@ -170,12 +175,13 @@ void sst_discard_frame(struct cache_frame *frame);
 /* The part that may hold the key or a later one; top.count if none. */
 uint32_t sst_part_find(const struct sst_reader *r, adb_slice key);
 
-/* A part's index, through the cache. Inside an epoch. */
-adb_status sst_get_index(struct sst_reader *r, uint32_t part,
+/* A part's index, through the cache. Inside an epoch. With SST_NO_WAIT
+   ADB_BUSY when it is not there. */
+adb_status sst_get_index(struct sst_reader *r, uint32_t part, unsigned flags,
                          struct index_frame **out) ADB_MUST_CHECK;
 
 /* A block, through the cache; with SST_NO_FILL as a private frame (pinned)
-   when it was not there. Inside an epoch that covers `index` too, or with the
+   when it was not there; SST_NO_WAIT as above. Inside an epoch that covers `index` too, or with the
    index pinned. */
 adb_status sst_get_block(struct sst_reader *r, uint32_t part,
                          struct index_frame *index, uint32_t block,

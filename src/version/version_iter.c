@@ -230,7 +230,7 @@ static void run_seek_before(struct kv_iter *it, adb_slice key, uint64_t seq)
         backward_from(r, i);
 }
 
-static void run_prepare(struct kv_iter *it, adb_slice key)
+static void run_prepare(struct kv_iter *it, adb_slice key, bool backward)
 {
     struct run_iter *r = run_iter(it);
     size_t i = version_run_lower(r->run, key);
@@ -238,7 +238,7 @@ static void run_prepare(struct kv_iter *it, adb_slice key)
     /* What fails here fails again in the seek, and is told there. */
     if (i == r->run->count || !open_table(r, i, false))
         return;
-    r->table->ops->prepare(r->table, key);
+    r->table->ops->prepare(r->table, key, backward);
     r->prepared = true;
 }
 

@@ -152,6 +152,17 @@ static adb_status sim_read(struct env_file *file, uint64_t offset, void *data,
     return end(rest, status);
 }
 
+/* Now and then it is not in memory. */
+static adb_status sim_read_now(struct env_file *file, uint64_t offset,
+                               void *data, size_t size, size_t *got)
+{
+    if (random_below(&file_of(file)->env->random, 4) > 0)
+        return sim_read(file, offset, data, size, got);
+    scheduler_trace("read %s %" PRIu64 "+%zu: not now", file->path, offset,
+                    size);
+    return ADB_BUSY;
+}
+
 static adb_status write_in_parts(struct sim_file *f, uint64_t offset,
                                  const uint8_t *data, size_t size,
                                  size_t first)
@@ -258,6 +269,7 @@ static adb_status sim_close(struct env_file *file)
 
 static const struct env_file_ops sim_file_ops = {
     .read = sim_read,
+    .read_now = sim_read_now,
     .write = sim_write,
     .sync = sim_sync,
     .truncate = sim_truncate,

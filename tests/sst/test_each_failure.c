@@ -162,7 +162,7 @@ static adb_status walk(struct fixture *f, struct kv_iter *it)
     for (size_t i = 3; i < m->count; i += 13) {
         const struct model_entry *e = &m->entries[i];
         if (it->ops->prepare)
-            it->ops->prepare(it, model_key(e));
+            it->ops->prepare(it, model_key(e), false);
         it->ops->seek(it, model_key(e), e->seq);
         TRY(kv_iter_status(it));
         expect_entry(it, e);

@@ -61,7 +61,7 @@ static void list_places(struct world *w)
         check(sst_load_index(r, part, &index));
         for (uint32_t i = 0; i < index->index.count; i++) {
             struct block_frame *block;
-            check(sst_load_block(r, part, index, i, &block));
+            check(sst_load_block(r, part, index, i, 0, &block));
             place_block(w, &block->block, &index->index.blocks[i].handle,
                         &next);
             mem_free(block);

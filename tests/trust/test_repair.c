@@ -116,7 +116,7 @@ static void map_table(struct map *m, size_t file, struct sst_reader *r)
         assert_ok(sst_load_index(r, part, &index));
         for (uint32_t i = 0; i < index->index.count; i++) {
             struct block_frame *block;
-            assert_ok(sst_load_block(r, part, index, i, &block));
+            assert_ok(sst_load_block(r, part, index, i, 0, &block));
             map_block(m, file, &index->index.blocks[i].handle, &block->block);
             mem_free(block);
         }
