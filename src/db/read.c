@@ -236,7 +236,7 @@ static adb_status look(const struct lookup *l, const struct db_view *v)
     size_t runs = 0;
     for (; !done && runs < v->version->run_count; runs++)
         status = look_in_run(l, &v->version->runs[runs], &done);
-    if (runs > 1)
+    if (runs > 1 && status != ADB_BUSY)
         bump_read(&l->counters->extra_runs, runs - 1);
     return done ? status : ADB_NOT_FOUND;
 }

@@ -118,6 +118,14 @@ static adb_status get_filter(struct sst_reader *r, uint32_t part,
 
 /* ---- lookups ---- */
 
+static void count_answer(struct sst_reader *r, bool maybe)
+{
+    if (maybe)
+        SST_COUNT(r, filter_positives, 1);
+    else
+        SST_COUNT(r, filter_negatives, 1);
+}
+
 static adb_status part_may_contain(struct sst_reader *r, uint32_t part,
                                    uint64_t hash, unsigned flags, bool *maybe)
 {
@@ -130,10 +138,6 @@ static adb_status part_may_contain(struct sst_reader *r, uint32_t part,
     if (unlikely(status != ADB_OK))
         return status;
     *maybe = !f || sst_filter_may_contain(&f->filter, hash);
-    if (*maybe)
-        SST_COUNT(r, filter_positives, 1);
-    else
-        SST_COUNT(r, filter_negatives, 1);
     return ADB_OK;
 }
 
@@ -145,7 +149,10 @@ adb_status sst_reader_may_contain(struct sst_reader *r, adb_slice key,
         *maybe = false;
         return ADB_OK;
     }
-    return part_may_contain(r, part, hash, 0, maybe);
+    adb_status status = part_may_contain(r, part, hash, 0, maybe);
+    if (status == ADB_OK && r->top.parts[part].filter.size)
+        count_answer(r, *maybe);
+    return status;
 }
 
 static void take_hit(const struct sst_reader *r, struct block_frame *b,
@@ -235,10 +242,14 @@ adb_status sst_reader_get(struct sst_reader *r, adb_slice key, uint64_t hash,
         adb_status status = part_may_contain(r, part, hash, flags, &maybe);
         if (unlikely(status != ADB_OK))
             return status;
-        if (!maybe)
+        if (!maybe) {
+            count_answer(r, false);
             return ADB_NOT_FOUND;
+        }
     }
     adb_status status = get_from_part(r, part, key, read_seq, flags, hit);
+    if (filtered && status != ADB_BUSY) /* the caller will ask again */
+        count_answer(r, true);
     if (status == ADB_NOT_FOUND && filtered)
         SST_COUNT(r, filter_false, 1);
     return status;
