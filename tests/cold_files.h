@@ -74,19 +74,21 @@ static adb_status cold_open(struct env *e, const char *path, unsigned flags,
     return ADB_OK;
 }
 
+static inline void cold_end(struct env *env)
+{
+    env->ops = cold.base_env;
+}
+
 /* Tables' files that are opened from now on are cold, until cold_end. */
 static inline void cold_begin(struct env *env)
 {
+    if (env->ops == &cold.env) /* a test that failed left it so */
+        cold_end(env);
     memset(&cold, 0, sizeof cold);
     cold.base_env = env->ops;
     cold.env = *env->ops;
     cold.env.open = cold_open;
     env->ops = &cold.env;
-}
-
-static inline void cold_end(struct env *env)
-{
-    env->ops = cold.base_env;
 }
 
 #endif

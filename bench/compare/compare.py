@@ -56,6 +56,9 @@ def parser():
     p.add_argument("--before", type=pathlib.Path, default=None, metavar="DIR",
                    help="compare with the bench_albertdb of another build, "
                    "in this folder, too")
+    p.add_argument("--same-base", action="store_true", help="with --before: "
+                   "both read the databases that albertdb filled, since no two "
+                   "fills leave the same tables")
     p.add_argument("--out", type=pathlib.Path, default=None,
                    help="default build/NAME")
     p.add_argument("--fresh", action="store_true",

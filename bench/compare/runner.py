@@ -35,7 +35,8 @@ def setup_of(a, engines):
             "num": a.num, "rounds": a.rounds, "seconds": a.seconds,
             "cache": a.cache, "memtable": a.memtable, "set": a.set,
             "compression": a.compression, "verify": not a.no_verify,
-            "memory_limit": a.memory_limit, "programs": programs,
+            "memory_limit": a.memory_limit, "same_base": a.same_base,
+            "programs": programs,
             "tasks": len(a.rows) * len(engines) * a.rounds}
 
 
@@ -46,6 +47,9 @@ class Bench:
         self.engine, self.a, self.limit = engine, a, limit
         self.setup = json.dumps(setup)
         self.dir = a.out / "db" / engine
+        self.bases = self.dir
+        if engine == "before" and a.same_base:
+            self.bases = a.out / "db" / "albertdb"
 
     def words(self, row):
         a = self.a
@@ -91,7 +95,7 @@ class Bench:
     # and under which settings: what a cut run left half made is not trusted.
 
     def marker(self, name):
-        return self.dir / (name + ".filled")
+        return self.bases / (name + ".filled")
 
     def has_base(self, name):
         marker = self.marker(name)
@@ -99,12 +103,13 @@ class Bench:
 
     def keep_base(self, where, name):
         self.drop_base(name)
-        where.rename(self.dir / name)
+        self.bases.mkdir(parents=True, exist_ok=True)
+        where.rename(self.bases / name)
         self.marker(name).write_text(self.setup)
 
     def drop_base(self, name):
         self.marker(name).unlink(missing_ok=True)
-        shutil.rmtree(self.dir / name, ignore_errors=True)
+        shutil.rmtree(self.bases / name, ignore_errors=True)
 
     def need_base(self, name):
         """Made here, without a limit of memory, when no row of this run made
@@ -116,7 +121,7 @@ class Bench:
                      "operations": FOREVER}
             self.call(row.workload, where, words, limited=False)
             self.keep_base(where, name)
-        return self.dir / name
+        return self.bases / name
 
     def copy(self, base):
         where = self.dir / "copy"
@@ -133,7 +138,7 @@ class Bench:
         where = self.empty("filling")
         result = self.call(row.workload, where, self.words(row))
         used = any(r.base == row.name for r in self.a.rows)
-        if used and result["operations"] == result["keys"]:
+        if used and self.bases == self.dir and result["operations"] == result["keys"]:
             self.keep_base(where, row.name)
         else:
             shutil.rmtree(where)
@@ -284,6 +289,8 @@ def run_all(a, engines, setup, limit):
         state.add(result)
         todo = tasks[number + 1:]
         progress.show(result, [(r.name, e) for _, r, e in todo])
-        benches[engine].drop_unneeded([r for _, r, e in todo if e == engine])
+        benches[engine].drop_unneeded(
+            [r for _, r, e in todo
+             if benches[e].bases == benches[engine].bases])
     shutil.rmtree(a.out / "db", ignore_errors=True)
     return state.results

@@ -5,6 +5,7 @@ that was cut goes on, a failing engine is reported as failing.
     test_compare.py DIRECTORY     where bench_albertdb was built
 """
 
+import argparse
 import json
 import pathlib
 import subprocess
@@ -16,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import limit  # noqa: E402  (the path comes first)
 import rows as table  # noqa: E402
+import runner  # noqa: E402
 
 
 def compare(build, out, *words):
@@ -105,6 +107,21 @@ def test_within_a_limit(build, out):
                done.stderr)
 
 
+def test_same_base(build, out):
+    """Another build reads what this one filled, and fills nothing but what it
+    is timed at."""
+    code, text = compare(build, out, "--before", build, "--same-base", "--rows",
+                         "fillrandom,readrandom,ycsba", "--rounds", "2")
+    expect(code == 0, text)
+    results = json.loads((out / "results.json").read_text())["results"]
+    expect(len(results) == 12, text)
+    for same in (False, True):
+        a = argparse.Namespace(out=out, same_base=same)
+        markers = {runner.Bench(engine, a, {}, None).marker("fillrandom")
+                   for engine in ("albertdb", "before")}
+        expect(len(markers) == (1 if same else 2), f"databases {markers}")
+
+
 def test_failure(build, out):
     code, text = compare(build, out, "--rows", "fillseq,readrandom",
                          "--rounds", "1", "--set", "block_size=7")
@@ -119,6 +136,7 @@ def main():
         test_every_row(sys.argv[1], where / "every")
         test_goes_on(sys.argv[1], where / "cut")
         test_within_a_limit(sys.argv[1], where / "limited")
+        test_same_base(sys.argv[1], where / "same")
         test_failure(sys.argv[1], where / "failing")
     print("every row runs, a cut run goes on, failures are reported")
 

@@ -236,9 +236,11 @@ adb_get_into(adb *db, const adb_read_options *options, const void *key,
              size_t key_size, void *buffer, size_t buffer_size,
              size_t *value_size);
 
-/* count keys from one consistent state. statuses[i] is ADB_OK, ADB_NOT_FOUND
-   or that key's failure; values[i] is pinned where ADB_OK. Returns the first
-   failure that is not ADB_NOT_FOUND. */
+/* count keys from one consistent state; those on the disk are fetched side by
+   side, so it waits far less than as many adb_get. statuses[i] is ADB_OK,
+   ADB_NOT_FOUND or that key's failure; values[i] is pinned where ADB_OK.
+   Returns the failure of the first key that failed otherwise than with
+   ADB_NOT_FOUND, and its message. */
 ADB_EXPORT ADB_MUST_CHECK adb_status
 adb_multi_get(adb *db, const adb_read_options *options, size_t count,
               const adb_slice *keys, adb_value *values, adb_status *statuses);
