@@ -82,10 +82,10 @@ static adb_status posix_read_now(struct env_file *f, uint64_t offset,
             break;
         if (n > 0)
             done += (size_t)n;
-        else if (errno == EAGAIN)
-            return ADB_BUSY;
-        else if (errno != EINTR)
+        else if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
             atomic_store_explicit(always, true, memory_order_relaxed);
+        else if (errno != EINTR)
+            return ADB_BUSY; /* what else it is shows when it is waited for */
     }
     if (atomic_load_explicit(always, memory_order_relaxed)) {
         posix_advise_ahead(f, offset, size);

@@ -247,6 +247,16 @@ static void test_now_cannot_be_told(void **state)
     assert_ok(env_file_read_full(f, 0, found, 4));
     assert_memory_equal(found, "text", 4);
     assert_ok(env_file_close(f));
+    /* What cannot be read says so to who waits; and can be told later. */
+    f = new_file(directory);
+    assert_ok(env_file_write(f, 0, "text", 4));
+    begin(0, EIO, 0);
+    assert_int_equal(env_file_read_full_now(f, 0, found, 4), ADB_BUSY);
+    assert_int_equal(env_file_read_full(f, 0, found, 4), ADB_IO);
+    end();
+    assert_int_equal(stage.asked, 0);
+    assert_ok(env_file_read_full_now(f, 0, found, 4));
+    assert_ok(env_file_close(f));
     scratch_remove(directory);
 }
 
