@@ -48,13 +48,15 @@ bench-mapped: bench-build
 
 define large
 	python3 bench/compare/compare.py --rows large --engines all \
-		--num 20000000 --rounds 3 --seconds 60 --cache 128M --memtable 64M
+		--num 20000000 --rounds 3 --seconds 60 --cache 128M --memtable 64M \
+		--bases build/bench-large-bases
 endef
 
 ## make bench-large  every engine at 20 million keys, in 1 GiB and page-cached
 bench-large: bench-build
 	@$(large) --name bench-large-limited --memory-limit 1G
 	@$(large) --name bench-large
+	@rm -rf build/bench-large-bases
 
 ## make bench-stall  overwrites for SECONDS (default 600): latency and debt
 bench-stall: bench-build

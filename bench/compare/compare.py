@@ -59,6 +59,9 @@ def parser():
     p.add_argument("--same-base", action="store_true", help="with --before: "
                    "both read the databases that albertdb filled, since no two "
                    "fills leave the same tables")
+    p.add_argument("--bases", type=pathlib.Path, default=None, metavar="DIR",
+                   help="keep the filled databases there, for other runs of "
+                   "the same settings; default: none is kept")
     p.add_argument("--out", type=pathlib.Path, default=None,
                    help="default build/NAME")
     p.add_argument("--fresh", action="store_true",

@@ -27,10 +27,20 @@ def program_of(a, engine):
     return a.build / f"bench_{engine}"
 
 
+def hash_of(program):
+    return hashlib.sha256(program.read_bytes()).hexdigest()
+
+
+def base_setup_of(a, engine):
+    """What makes a filled database the one that a run would fill."""
+    return {"num": a.num, "cache": a.cache, "memtable": a.memtable,
+            "set": a.set, "compression": a.compression,
+            "program": hash_of(program_of(a, engine))}
+
+
 def setup_of(a, engines):
     """What makes two runs parts of one."""
-    programs = {e: hashlib.sha256(program_of(a, e).read_bytes()).hexdigest()
-                for e in engines}
+    programs = {e: hash_of(program_of(a, e)) for e in engines}
     return {"rows": [r.name for r in a.rows], "engines": engines,
             "num": a.num, "rounds": a.rounds, "seconds": a.seconds,
             "cache": a.cache, "memtable": a.memtable, "set": a.set,
@@ -43,13 +53,14 @@ def setup_of(a, engines):
 class Bench:
     """One engine: its program, its databases."""
 
-    def __init__(self, engine, a, setup, limit):
+    def __init__(self, engine, a, limit):
         self.engine, self.a, self.limit = engine, a, limit
-        self.setup = json.dumps(setup)
         self.dir = a.out / "db" / engine
-        self.bases = self.dir
+        self.base_owner = engine
         if engine == "before" and a.same_base:
-            self.bases = a.out / "db" / "albertdb"
+            self.base_owner = "albertdb"
+        self.bases = (a.bases or a.out / "db") / self.base_owner
+        self.setup = json.dumps(base_setup_of(a, self.base_owner))
 
     def words(self, row):
         a = self.a
@@ -138,7 +149,7 @@ class Bench:
         where = self.empty("filling")
         result = self.call(row.workload, where, self.words(row))
         used = any(r.base == row.name for r in self.a.rows)
-        if used and self.bases == self.dir and result["operations"] == result["keys"]:
+        if used and self.base_owner == self.engine and result["operations"] == result["keys"]:
             self.keep_base(where, row.name)
         else:
             shutil.rmtree(where)
@@ -169,6 +180,8 @@ class Bench:
 
     def drop_unneeded(self, coming):
         """Bases that the next round makes anew, or no row to come uses."""
+        if self.a.bases:
+            return
         for base in {r.base for r in self.a.rows if r.base}:
             first = next((r for r in coming if base in (r.name, r.base)), None)
             if self.marker(base).exists() and (
@@ -280,7 +293,7 @@ def run_task(bench, row, round_number):
 def run_all(a, engines, setup, limit):
     state = State(a, setup)
     tasks = list(schedule(a, engines))
-    benches = {engine: Bench(engine, a, setup, limit) for engine in engines}
+    benches = {engine: Bench(engine, a, limit) for engine in engines}
     progress = Progress(state.results)
     for number, (round_number, row, engine) in enumerate(tasks):
         if state.has(row, engine, round_number):

@@ -116,10 +116,28 @@ def test_same_base(build, out):
     results = json.loads((out / "results.json").read_text())["results"]
     expect(len(results) == 12, text)
     for same in (False, True):
-        a = argparse.Namespace(out=out, same_base=same)
-        markers = {runner.Bench(engine, a, {}, None).marker("fillrandom")
+        a = argparse.Namespace(
+            out=out, same_base=same, bases=None, num=1, cache=1, memtable=1,
+            set=[], compression="none", build=pathlib.Path(build),
+            before=pathlib.Path(build))
+        markers = {runner.Bench(engine, a, None).marker("fillrandom")
                    for engine in ("albertdb", "before")}
         expect(len(markers) == (1 if same else 2), f"databases {markers}")
+
+
+def test_kept_bases(build, out):
+    """A second run reads what the first has filled, if it would fill the
+    same."""
+    bases = out / "bases"
+    base = bases / "albertdb" / "fillrandom"
+    filled = []
+    for name, words in (("first", ()), ("second", ("--memory-limit", "256M")),
+                        ("third", ("--compression", "lz4"))):
+        code, text = compare(build, out / name, "--rows", "readrandom",
+                             "--rounds", "1", "--bases", str(bases), *words)
+        expect(code == 0, text)
+        filled.append(base.stat().st_ino)
+    expect(filled[0] == filled[1] != filled[2], f"databases {filled}")
 
 
 def test_failure(build, out):
@@ -137,6 +155,7 @@ def main():
         test_goes_on(sys.argv[1], where / "cut")
         test_within_a_limit(sys.argv[1], where / "limited")
         test_same_base(sys.argv[1], where / "same")
+        test_kept_bases(sys.argv[1], where / "kept")
         test_failure(sys.argv[1], where / "failing")
     print("every row runs, a cut run goes on, failures are reported")
 
