@@ -272,15 +272,24 @@ evict_locked(struct cache *c, const struct cache_frame *keep, bool *more)
     return list;
 }
 
-void cache_trim(struct cache *c)
+bool cache_trim_some(struct cache *c, size_t frames)
 {
     bool more = true;
-    while (more && over_budget(c)) {
+    for (size_t n = 0; n < frames && more; n += EVICT_BATCH) {
+        if (!over_budget(c))
+            return false;
         mutex_lock(&c->lock);
         struct cache_frame *list = evict_locked(c, NULL, &more);
         mutex_unlock(&c->lock);
         retire_list(c, list);
     }
+    return more;
+}
+
+void cache_trim(struct cache *c)
+{
+    while (cache_trim_some(c, SIZE_MAX - EVICT_BATCH))
+        continue;
 }
 
 void cache_drop(struct cache *c, cache_slot *slots, size_t count)

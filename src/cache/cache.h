@@ -121,6 +121,10 @@ void cache_drop(struct cache *c, cache_slot *slots, size_t count);
 /* Evicts until the ledger is within its budget or nothing is left. Called by
    those who grow other rows. */
 void cache_trim(struct cache *c);
+/* The same, but at most so many frames (rounded up to what is evicted at once)
+   at a time, for a thread that has other things to look after. True: there may
+   be more to do. */
+bool cache_trim_some(struct cache *c, size_t frames);
 
 struct cache_stats {
     uint64_t inserts, evictions, races_lost, ghost_hits;

@@ -1,14 +1,16 @@
 /*
- * The log keepers do for the log what writers should not have to wait for. One
- * thread populates pages ahead, makes the next segment, and notices when the
- * database is idle or its readers would do better with fewer runs; another,
- * where durability=process, syncs at intervals: a sync takes long under load,
- * and the writer must not run out of pages meanwhile.
+ * The log keepers do what writers should not have to wait for. One thread
+ * populates pages of the log ahead, makes the next segment, has the cache make
+ * room for a new memtable, and notices when the database is idle or its readers
+ * would do better with fewer runs; another, where durability=process, syncs at
+ * intervals: a sync takes long under load, and the writer must not run out of
+ * pages meanwhile.
  */
 #include "db/db_internal.h"
 
 static const uint64_t idle_after_ns = 10ull * 1000000000;
 static const uint64_t tick_ns = 1000000000;
+enum { TRIM_FRAMES = 512 }; /* one or two milliseconds */
 
 struct keeper {
     adb *db;
@@ -124,6 +126,8 @@ static void *keeper_thread(void *argument)
         atomic_store(&db->log_signalled, false);
         mutex_unlock(&db->log_lock);
         bool more = prepare(db);
+        /* Between two looks at the log. */
+        more |= cache_trim_some(db->cache, TRIM_FRAMES);
         uint64_t now = clock_now_ns();
         notice_idle(&k, now);
         notice_reads(&k);

@@ -184,8 +184,13 @@ adb_status db_switch_memtable_unlocking(adb *db, size_t arena_bytes,
     mutex_lock(&db->lock);
     status = install_memtable_locked(db, fresh, oversize);
     mutex_unlock(&db->lock);
-    if (status == ADB_OK)
+    /* The cache makes room for the new memtable. That takes long where it is
+       full, and this writer need not wait: what a pooled memtable is charged
+       with, it takes little by little. */
+    if (status == ADB_OK && oversize)
         cache_trim(db->cache);
+    else if (status == ADB_OK)
+        db_keeper_wake(db);
     return status;
 }
 

@@ -189,6 +189,31 @@ static void other_rows_push_the_cache_down(void **state)
     teardown(f);
 }
 
+static void trims_little_by_little(void **state)
+{
+    (void)state;
+    static cache_slot slots[200];
+    struct fixture *f = setup(20000);
+    for (uint64_t i = 0; i < 200; i++)
+        touch(f, slots, i);
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, 10000);
+    assert_true(cache_trim_some(f->cache, 33));
+    assert_int_equal(count_loaded(slots, 0, 200), 200 - 64);
+    assert_true(cache_trim_some(f->cache, 1));
+    assert_int_equal(count_loaded(slots, 0, 200), 200 - 96);
+    assert_false(cache_trim_some(f->cache, 1000));
+    assert_int_equal(count_loaded(slots, 0, 200), 100);
+    assert_false(cache_trim_some(f->cache, 1000));
+    /* Nothing is left that could go: no reason to come back. */
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, 20000);
+    assert_false(cache_trim_some(f->cache, 1000));
+    assert_int_equal(count_loaded(slots, 0, 200), 8);
+    assert_false(cache_trim_some(f->cache, 1000));
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, -30000);
+    cache_drop(f->cache, slots, 200);
+    teardown(f);
+}
+
 static void pins_outlive_eviction(void **state)
 {
     (void)state;
@@ -406,6 +431,7 @@ int main(void)
         cmocka_unit_test(resists_scans),
         cmocka_unit_test(ghosts_bring_frames_to_main),
         cmocka_unit_test(other_rows_push_the_cache_down),
+        cmocka_unit_test(trims_little_by_little),
         cmocka_unit_test(pins_outlive_eviction),
         cmocka_unit_test(pinned_frames_go_last),
         cmocka_unit_test(loser_of_a_race_is_freed),
