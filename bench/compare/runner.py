@@ -137,6 +137,7 @@ class Bench:
     def copy(self, base):
         where = self.dir / "copy"
         shutil.rmtree(where, ignore_errors=True)
+        self.dir.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-r", "--sparse=always", str(base), str(where)],
                        check=True)
         # What was copied is on the disk before the clock runs.

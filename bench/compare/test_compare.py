@@ -115,6 +115,9 @@ def test_same_base(build, out):
     expect(code == 0, text)
     results = json.loads((out / "results.json").read_text())["results"]
     expect(len(results) == 12, text)
+    code, text = compare(build, out / "copies", "--before", build,
+                         "--same-base", "--rows", "ycsba", "--rounds", "1")
+    expect(code == 0, text)
     for same in (False, True):
         a = argparse.Namespace(
             out=out, same_base=same, bases=None, num=1, cache=1, memtable=1,
