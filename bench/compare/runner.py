@@ -149,8 +149,9 @@ class Bench:
         readers have that round's. One cut by the clock does not."""
         where = self.empty("filling")
         result = self.call(row.workload, where, self.words(row))
-        used = any(r.base == row.name for r in self.a.rows)
-        if used and self.base_owner == self.engine and result["operations"] == result["keys"]:
+        used = (self.base_owner == self.engine and
+                any(r.base == row.name for r in self.a.rows))
+        if used and result["operations"] == result["keys"]:
             self.keep_base(where, row.name)
         else:
             shutil.rmtree(where)

@@ -288,7 +288,7 @@ bool cache_trim_some(struct cache *c, size_t frames)
 
 void cache_trim(struct cache *c)
 {
-    while (cache_trim_some(c, SIZE_MAX - EVICT_BATCH))
+    while (cache_trim_some(c, EVICT_BATCH))
         continue;
 }
 

@@ -64,6 +64,13 @@ static void posix_advise_ahead(struct env_file *f, uint64_t offset,
                       (off_t)MIN_OF(size - at, step), POSIX_FADV_WILLNEED);
 }
 
+static adb_status refuse_to_wait(struct env_file *f, uint64_t offset,
+                                 uint64_t size)
+{
+    posix_advise_ahead(f, offset, size);
+    return ADB_BUSY;
+}
+
 /* Linux begins to fetch what it refuses to wait for. */
 static adb_status posix_read_now(struct env_file *f, uint64_t offset,
                                  void *data, size_t size, size_t *got)
@@ -72,8 +79,9 @@ static adb_status posix_read_now(struct env_file *f, uint64_t offset,
     size_t done = 0;
     if (offset > INT64_MAX - size)
         size = 0;
-    while (done < size &&
-           !atomic_load_explicit(always, memory_order_relaxed)) {
+    if (atomic_load_explicit(always, memory_order_relaxed))
+        return refuse_to_wait(f, offset, size);
+    while (done < size) {
         struct iovec rest = {(uint8_t *)data + done,
                              MIN_OF(size - done, TRANSFER_MAX)};
         ssize_t n = preadv2(fd_of(f), &rest, 1, (off_t)(offset + done),
@@ -82,14 +90,11 @@ static adb_status posix_read_now(struct env_file *f, uint64_t offset,
             break;
         if (n > 0)
             done += (size_t)n;
-        else if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
+        else if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
             atomic_store_explicit(always, true, memory_order_relaxed);
-        else if (errno != EINTR)
+            return refuse_to_wait(f, offset, size);
+        } else if (errno != EINTR)
             return ADB_BUSY; /* what else it is shows when it is waited for */
-    }
-    if (atomic_load_explicit(always, memory_order_relaxed)) {
-        posix_advise_ahead(f, offset, size);
-        return ADB_BUSY;
     }
     *got = done;
     return ADB_OK;

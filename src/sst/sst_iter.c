@@ -233,7 +233,8 @@ static bool is_cached(const struct sst_iter *it, uint32_t block)
 }
 
 /* Through the cache; the frame stays pinned. */
-static adb_status pin_block(struct sst_iter *it, uint32_t block, bool backward)
+static adb_status pin_block(struct sst_iter *it, uint32_t block, bool backward,
+                            unsigned flags)
 {
     struct sst_reader *r = it->reader;
     const struct sst_handle *h = &it->index->index.blocks[block].handle;
@@ -243,7 +244,7 @@ static adb_status pin_block(struct sst_iter *it, uint32_t block, bool backward)
     struct block_frame *frame;
     struct epoch_slot *inside = epoch_enter(r->context.epoch);
     adb_status status =
-        sst_get_block(r, it->part, it->index, block, it->flags, &frame);
+        sst_get_block(r, it->part, it->index, block, it->flags | flags, &frame);
     if (status == ADB_OK && !frame->frame.private_frame)
         cache_pin(&frame->frame);
     epoch_leave(inside);
@@ -379,6 +380,23 @@ static bool turn_inside(struct sst_iter *it, bool backward)
     return true;
 }
 
+/* With what is shown of it. */
+static void leave_block(struct sst_iter *it)
+{
+    unload_block(it);
+    if (it->value)
+        drop_value(it);
+}
+
+/* it->view is that of it->block. False: the iterator has failed, and has no
+   block: its keys would lack their prefix. */
+static bool enter_block(struct sst_iter *it)
+{
+    it->loaded = begin_block(it);
+    it->base.lasting = it->frame != NULL;
+    return it->loaded;
+}
+
 /* Makes (part, block) the present block. False: the iterator has failed, or
    stands at damage. */
 static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
@@ -386,9 +404,7 @@ static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
 {
     if (it->loaded && it->part == part && it->block == block)
         return true;
-    unload_block(it);
-    if (it->value)
-        drop_value(it);
+    leave_block(it);
     adb_status status = ADB_OK;
     if (!it->index || it->part != part) {
         unload_index(it);
@@ -399,7 +415,7 @@ static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
         it->block = block;
         if (!(it->flags & SST_NO_FILL) || it->reader->map ||
             is_cached(it, block))
-            status = pin_block(it, block, backward);
+            status = pin_block(it, block, backward, 0);
         else
             status = read_block(it, block, backward);
     }
@@ -408,9 +424,7 @@ static bool load_block(struct sst_iter *it, uint32_t part, uint32_t block,
         stand_at_damage(it, part, backward);
         return false;
     }
-    it->loaded = true;
-    it->base.lasting = it->frame != NULL;
-    return begin_block(it);
+    return enter_block(it);
 }
 
 /* To the neighbouring block; from a part whose index is damaged to the next
@@ -552,29 +566,17 @@ static void fetch_pair(struct sst_iter *it, uint32_t block, bool backward)
    epoch. */
 static void load_block_now(struct sst_iter *it, uint32_t block, bool backward)
 {
-    struct sst_reader *r = it->reader;
     const struct sst_handle *h = &it->index->index.blocks[block].handle;
-    struct block_frame *frame;
-    if (it->flags & SST_NO_FILL || sst_is_mapped(r, h) ||
+    if (it->flags & SST_NO_FILL || sst_is_mapped(it->reader, h) ||
         (it->loaded && it->block == block))
         return;
-    sst_ahead_read(&it->ahead, r, h->offset, h->offset + sst_handle_span(h),
-                   backward);
-    adb_status status = sst_get_block(r, it->part, it->index, block,
-                                      it->flags | SST_NO_WAIT, &frame);
+    leave_block(it);
+    it->block = block;
+    adb_status status = pin_block(it, block, backward, SST_NO_WAIT);
     if (status == ADB_BUSY)
         fetch_pair(it, block, backward);
-    if (status != ADB_OK)
-        return;
-    unload_block(it);
-    if (it->value)
-        drop_value(it);
-    cache_pin(&frame->frame);
-    it->frame = frame;
-    it->view = frame->block;
-    it->block = block;
-    it->loaded = begin_block(it);
-    it->base.lasting = true;
+    if (status == ADB_OK)
+        (void)enter_block(it);
 }
 
 /* Goes as far toward key as can be gone without waiting for a file, and has

@@ -126,13 +126,10 @@ static void count_answer(struct sst_reader *r, bool maybe)
         SST_COUNT(r, filter_negatives, 1);
 }
 
+/* The part has a filter. Does not count. */
 static adb_status part_may_contain(struct sst_reader *r, uint32_t part,
                                    uint64_t hash, unsigned flags, bool *maybe)
 {
-    if (!r->top.parts[part].filter.size) {
-        *maybe = true;
-        return ADB_OK;
-    }
     struct filter_frame *f;
     adb_status status = get_filter(r, part, flags, &f);
     if (unlikely(status != ADB_OK))
@@ -145,12 +142,11 @@ adb_status sst_reader_may_contain(struct sst_reader *r, adb_slice key,
                                   uint64_t hash, bool *maybe)
 {
     uint32_t part = sst_part_find(r, key);
-    if (part == r->top.count) {
-        *maybe = false;
+    *maybe = part < r->top.count;
+    if (!*maybe || !r->top.parts[part].filter.size)
         return ADB_OK;
-    }
     adb_status status = part_may_contain(r, part, hash, 0, maybe);
-    if (status == ADB_OK && r->top.parts[part].filter.size)
+    if (status == ADB_OK)
         count_answer(r, *maybe);
     return status;
 }

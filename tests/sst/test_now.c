@@ -204,6 +204,36 @@ static void test_no_pair(void **state)
     drop(f);
 }
 
+static int no_memory(void *context, size_t size)
+{
+    (void)context, (void)size;
+    return 1;
+}
+
+/* The block was there but no memory for its key: not the block is to be used
+   again, without the key's prefix, but the whole to be done again. */
+static void test_no_memory_for_a_key(void **state)
+{
+    (void)state;
+    struct fixture *f = table_of(30000, 100, 4096);
+    const struct model_entry *e = &f->model.entries[MIDDLE];
+    expect_get(f, model_key(e), KV_MAX_SEQ, 0);
+    for (int prepared = 0; prepared < 2; prepared++) {
+        struct kv_iter *it = sst_iter_new(f->reader, 0);
+        mem_set_fail_hook(no_memory, NULL);
+        if (prepared)
+            it->ops->prepare(it, model_key(e), false);
+        it->ops->seek(it, model_key(e), KV_MAX_SEQ);
+        mem_set_fail_hook(NULL, NULL);
+        assert_false(it->valid);
+        assert_int_equal(kv_iter_status(it), ADB_NO_MEMORY);
+        it->ops->seek(it, model_key(e), KV_MAX_SEQ);
+        expect_entry(it, e);
+        kv_iter_close(it);
+    }
+    drop(f);
+}
+
 /* The beginning of a large value. */
 static void test_value(void **state)
 {
@@ -224,6 +254,7 @@ int main(void)
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_seek_in_memory),
         cmocka_unit_test(test_no_pair),
+        cmocka_unit_test(test_no_memory_for_a_key),
         cmocka_unit_test(test_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
