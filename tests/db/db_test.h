@@ -55,6 +55,21 @@ static inline void db_test_put(adb *db, const char *key, const char *value)
     assert_ok(db_test_put_as(db, key, value, ADB_DURABILITY_DEFAULT));
 }
 
+/* Keys PREFIX00000000 and so on, values of so many letters. */
+static inline void db_test_put_many(adb *db, const char *prefix, unsigned count,
+                                    size_t value_size)
+{
+    static char value[8001];
+    char key[32];
+    assert_true(value_size < sizeof value);
+    memset(value, 'v', value_size);
+    value[value_size] = '\0';
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "%s%08u", prefix, i);
+        db_test_put(db, key, value);
+    }
+}
+
 static inline void db_test_delete(adb *db, const char *key)
 {
     struct db_write w = {.kind = KV_DELETE,

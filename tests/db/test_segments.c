@@ -16,13 +16,7 @@ static void test_one_for_each_memtable(void **state)
     (void)state;
     struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
     adb *db = db_test_open(disk, "/db", options);
-    char key[16], value[101];
-    memset(value, 'v', 100);
-    value[100] = '\0';
-    for (unsigned i = 0; i < 40000; i++) {
-        snprintf(key, sizeof key, "%08u", i);
-        db_test_put(db, key, value);
-    }
+    db_test_put_many(db, "", 40000, 100);
     assert_ok(db_wait_idle(db, 60000));
     uint64_t flushes = db_test_stat(db, "flushes");
     uint64_t segments = db_test_stat(db, "segments_created");

@@ -8,45 +8,15 @@
 
 enum { KEYS = 16000, WAIT_MS = 20000 };
 
-static void key_name(char *key, int i)
-{
-    snprintf(key, 32, "key%06d", i);
-}
-
-/* Values of 1 KB, so that the tables are twice the budget. */
-static void fill(adb *db)
-{
-    char key[32], value[1025];
-    memset(value, 'v', sizeof value - 1);
-    value[sizeof value - 1] = '\0';
-    for (int i = 0; i < KEYS; i++) {
-        key_name(key, i);
-        db_test_put(db, key, value);
-    }
-    db_test_compact(db);
-}
-
 static void read_all(adb *db)
 {
     char key[32];
     for (int i = 0; i < KEYS; i++) {
         adb_value v = ADB_VALUE_INIT;
         struct db_read r = {.pinned = &v};
-        key_name(key, i);
+        snprintf(key, sizeof key, "key%08d", i);
         assert_ok(db_get(db, slice_of_string(key), &r));
         db_value_release(&v);
-    }
-}
-
-/* One and a half of them. */
-static void write_a_memtable(adb *db)
-{
-    char key[32], value[101];
-    memset(value, 'w', 100);
-    value[100] = '\0';
-    for (int i = 0; i < 11000; i++) {
-        snprintf(key, sizeof key, "other%06d", i);
-        db_test_put(db, key, value);
     }
 }
 
@@ -58,7 +28,9 @@ static void test_nobody_reads(void **state)
                            "durability=process memory_budget=8M "
                            "memtable_size=1M max_memtables=4 "
                            "idle_compaction=false");
-    fill(db);
+    /* The tables are twice the budget. */
+    db_test_put_many(db, "key", KEYS, 1024);
+    db_test_compact(db);
     read_all(db);
     uint64_t budget = db_test_stat(db, "budget");
     assert_true(db_test_stat(db, "total") > budget / 10 * 9);
@@ -66,7 +38,7 @@ static void test_nobody_reads(void **state)
     adb_iter_options options = ADB_ITER_OPTIONS_INIT;
     adb_iter *it = NULL;
     assert_ok(db_iter_new(db, &options, &it));
-    write_a_memtable(db);
+    db_test_put_many(db, "other", 11000, 100); /* one and a half of them */
     uint64_t total = 0;
     for (int ms = 0; ms < WAIT_MS; ms++) {
         total = db_test_stat(db, "total");

@@ -113,6 +113,17 @@ static inline void model_sort(struct model *m)
     m->count = n;
 }
 
+/* "key00000000" and so on, in the order of their numbers, sequences too. */
+static inline void model_ascending(struct model *m, size_t keys,
+                                   size_t value_size)
+{
+    char key[32];
+    for (size_t i = 0; i < keys; i++) {
+        snprintf(key, sizeof key, "key%08zu", i);
+        model_add(m, key, 11, i + 1, KV_PUT, value_size);
+    }
+}
+
 static inline void model_clear(struct model *m)
 {
     for (size_t i = 0; i < m->count; i++)

@@ -79,11 +79,7 @@ static struct fixture *table_of(size_t keys, size_t value_size, bool map,
                                 enum sst_compression compression)
 {
     struct fixture *f = fixture_new(64 << 20);
-    char key[32];
-    for (size_t i = 0; i < keys; i++) {
-        snprintf(key, sizeof key, "key%08zu", i);
-        model_add(&f->model, key, 11, i + 1, KV_PUT, value_size);
-    }
+    model_ascending(&f->model, keys, value_size);
     struct sst_writer_options options = {.block_size = 4096,
                                          .compression = compression,
                                          .part_keys = 65536,

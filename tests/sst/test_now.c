@@ -12,11 +12,7 @@ static struct fixture *table_of(size_t keys, size_t value_size,
                                 size_t block_size)
 {
     struct fixture *f = fixture_new(64 << 20);
-    char key[32];
-    for (size_t i = 0; i < keys; i++) {
-        snprintf(key, sizeof key, "key%08zu", i);
-        model_add(&f->model, key, 11, i + 1, KV_PUT, value_size);
-    }
+    model_ascending(&f->model, keys, value_size);
     struct sst_writer_options options = {.block_size = block_size,
                                          .part_keys = 10000,
                                          .filter_bits = 10,
