@@ -80,6 +80,8 @@ def arguments():
     for engine in a.engines:
         if engine not in ENGINES:
             p.error(f"no engine {engine}; there are: " + ", ".join(ENGINES))
+    if a.same_base and not a.before:
+        p.error("--same-base is for two builds: name the other by --before DIR")
     if a.before:
         a.engines = a.engines + ["before"]
     a.out = a.out or ROOT / "build" / a.name

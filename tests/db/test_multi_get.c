@@ -5,7 +5,7 @@
  */
 #include "db/db_test.h"
 
-#include "cold_files.h"
+#include "watched_files.h"
 #include "env/env_memory.h"
 #include "sst/sst_reader.h"
 
@@ -55,20 +55,20 @@ static adb *open_cold(void)
     db_test_compact(db);
     assert_ok(db_close(db));
     free(large);
-    cold_begin(disk);
+    watch_begin(disk);
     db = db_test_open(disk, "/d", options);
     /* Filter and index come into the cache. */
     db_test_expect(db, "key0000000", NULL);
     snprintf(value, sizeof value, "value of %-90s", "key000000");
     db_test_expect(db, "key000000", value);
-    cold.count = 0;
+    watched.count = 0;
     return db;
 }
 
 static void shut(adb *db)
 {
     assert_ok(db_close(db));
-    cold_end(disk);
+    watch_end(disk);
 }
 
 /* Far apart, so that each lies in a block of its own. */
@@ -115,20 +115,20 @@ static void test_side_by_side(void **state)
     size_t i = 0;
     for (size_t left = COUNT; left; left -= MIN_OF(left, (size_t)GROUP)) {
         for (size_t n = 0; n < MIN_OF(left, (size_t)GROUP); n++)
-            assert_int_equal(cold.events[i++].kind, COLD_NOW);
+            assert_int_equal(watched.events[i++].kind, WATCH_NOW);
         for (size_t n = 0; n < MIN_OF(left, (size_t)GROUP); n++)
-            assert_int_equal(cold.events[i++].kind, COLD_READ);
+            assert_int_equal(watched.events[i++].kind, WATCH_READ);
     }
-    assert_int_equal(i, cold.count);
+    assert_int_equal(i, watched.count);
     for (int k = 0; k < COUNT; k++)
         expect_own(k);
     assert_int_equal(db_test_stat(db, "gets"), gets + COUNT);
     assert_int_equal(db_test_stat(db, "found"), gets - 1 + COUNT);
     assert_int_equal(db_test_stat(db, "filter_positives"), positives + COUNT);
     /* Now the cache has them. */
-    cold.count = 0;
+    watched.count = 0;
     assert_ok(get_all(db));
-    assert_int_equal(cold.count, 0);
+    assert_int_equal(watched.count, 0);
     for (int k = 0; k < COUNT; k++)
         expect_own(k);
     shut(db);
@@ -149,10 +149,10 @@ static void test_all_kinds(void **state)
     assert_ok(get_all(db));
     release_all();
     /* Its block is in the cache now, so it is known where it lies. */
-    size_t before = cold.count;
+    size_t before = watched.count;
     assert_ok(get_all(db));
-    assert_int_equal(cold_count(before, COLD_ASK), 1);
-    assert_int_equal(cold_count(before, COLD_NOW), 0);
+    assert_int_equal(watch_count(before, WATCH_ASK), 1);
+    assert_int_equal(watch_count(before, WATCH_NOW), 0);
     assert_int_equal(statuses[3], ADB_OK);
     assert_memory_equal(values[3].data, "newer", 5);
     assert_int_equal(statuses[5], ADB_NOT_FOUND);
@@ -175,7 +175,7 @@ static adb_status broken_read(struct env_file *f, uint64_t offset, void *data,
                               size_t size, size_t *got)
 {
     (void)f, (void)data, (void)size, (void)got;
-    cold_note(COLD_READ, offset, size);
+    watch_note(WATCH_READ, offset, size);
     return status_set(ADB_IO, "no read at %llu", (unsigned long long)offset);
 }
 
@@ -186,12 +186,12 @@ static void test_failures(void **state)
     char text[64];
     choose_keys();
     db_test_put(db, key_text[0], "in the memtable");
-    cold.file.read = broken_read;
+    watched.file.read = broken_read;
     assert_int_equal(get_all(db), ADB_IO);
-    const struct cold_event *first = NULL;
-    for (size_t i = 0; i < cold.count && !first; i++)
-        if (cold.events[i].kind == COLD_READ)
-            first = &cold.events[i];
+    const struct watch_event *first = NULL;
+    for (size_t i = 0; i < watched.count && !first; i++)
+        if (watched.events[i].kind == WATCH_READ)
+            first = &watched.events[i];
     assert_non_null(first);
     snprintf(text, sizeof text, "no read at %llu",
              (unsigned long long)first->offset);
@@ -200,7 +200,7 @@ static void test_failures(void **state)
     db_value_release(&values[0]);
     for (int i = 1; i < COUNT; i++)
         assert_int_equal(statuses[i], ADB_IO);
-    cold.file.read = cold_read;
+    watched.file.read = watch_read;
     assert_ok(get_all(db));
     db_value_release(&values[0]);
     for (int i = 1; i < COUNT; i++)

@@ -5,74 +5,7 @@
  */
 #include "table_fixture.h"
 
-enum { EVENTS_MAX = 1 << 16 };
-
-/* Reads and requests in their order, of the files opened since watch(). */
-static struct {
-    struct env_ops env;
-    struct env_file_ops file;
-    const struct env_ops *base_env;
-    const struct env_file_ops *base_file;
-    unsigned flags; /* of the last open */
-    unsigned failing_opens;
-    struct event {
-        bool ask;
-        uint64_t begin, end;
-    } events[EVENTS_MAX];
-    size_t count;
-} hook;
-
-static void note(bool ask, uint64_t offset, uint64_t size)
-{
-    assert_true(hook.count < EVENTS_MAX);
-    hook.events[hook.count++] = (struct event){ask, offset, offset + size};
-}
-
-static adb_status hook_read(struct env_file *f, uint64_t offset, void *data,
-                            size_t size, size_t *got)
-{
-    note(false, offset, size);
-    return hook.base_file->read(f, offset, data, size, got);
-}
-
-static void hook_advise_ahead(struct env_file *f, uint64_t offset,
-                              uint64_t size)
-{
-    note(true, offset, size);
-    hook.base_file->advise_ahead(f, offset, size);
-}
-
-static adb_status hook_open(struct env *e, const char *path, unsigned flags,
-                            struct env_file **out)
-{
-    if (hook.failing_opens) {
-        hook.failing_opens--;
-        return status_set(ADB_IO, "no open");
-    }
-    adb_status status = hook.base_env->open(e, path, flags, out);
-    if (status != ADB_OK)
-        return status;
-    hook.flags = flags;
-    hook.base_file = (*out)->ops;
-    hook.file = *hook.base_file;
-    hook.file.read = hook_read;
-    hook.file.advise_ahead = hook_advise_ahead;
-    (*out)->ops = &hook.file;
-    return ADB_OK;
-}
-
-static void watch(struct env *env)
-{
-    hook.base_env = env->ops;
-    hook.env = *env->ops;
-    hook.env.open = hook_open;
-    env->ops = &hook.env;
-}
-
-static void unwatch(struct env *env)
-{
-    env->ops = hook.base_env;
-}
+#include "watched_files.h"
 
 /* Keys in the order of their numbers. */
 static struct fixture *table_of(size_t keys, size_t value_size, bool map,
@@ -86,10 +19,10 @@ static struct fixture *table_of(size_t keys, size_t value_size, bool map,
                                          .filter_bits = 10,
                                          .extent_threshold = 32 << 10};
     write_model(f, &options);
-    watch(f->env);
+    watch_begin(f->env);
     fixture_open(f, map);
-    assert_true(hook.flags & ENV_RANDOM);
-    hook.count = 0;
+    assert_true(watched.flags & ENV_RANDOM);
+    watched.count = 0;
     return f;
 }
 
@@ -100,16 +33,16 @@ static struct fixture *plain_table(size_t keys, size_t value_size)
 
 static void drop(struct fixture *f)
 {
-    unwatch(f->env);
+    watch_end(f->env);
     fixture_free(f);
 }
 
 static uint64_t asked(void)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < hook.count; i++)
-        if (hook.events[i].ask)
-            bytes += hook.events[i].end - hook.events[i].begin;
+    for (size_t i = 0; i < watched.count; i++)
+        if (watched.events[i].kind == WATCH_ASK)
+            bytes += watched.events[i].size;
     return bytes;
 }
 
@@ -117,16 +50,16 @@ static uint64_t asked(void)
 static uint64_t surprises(void)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < hook.count; i++) {
-        const struct event *r = &hook.events[i];
-        if (r->ask)
+    for (size_t i = 0; i < watched.count; i++) {
+        const struct watch_event *r = &watched.events[i];
+        if (r->kind == WATCH_ASK)
             continue;
-        uint64_t left = r->end - r->begin;
+        uint64_t left = r->size;
         for (size_t j = 0; j < i; j++) {
-            const struct event *a = &hook.events[j];
-            uint64_t from = MAX_OF(a->begin, r->begin);
-            uint64_t to = MIN_OF(a->end, r->end);
-            if (a->ask && from < to)
+            const struct watch_event *a = &watched.events[j];
+            uint64_t from = MAX_OF(a->offset, r->offset);
+            uint64_t to = MIN_OF(a->offset + a->size, r->offset + r->size);
+            if (a->kind == WATCH_ASK && from < to)
                 left -= MIN_OF(left, to - from);
         }
         bytes += left;
@@ -145,7 +78,7 @@ static void walk(struct fixture *f, unsigned flags, bool backward)
 {
     struct kv_iter *it = sst_iter_new(f->reader, flags);
     size_t seen = 0;
-    hook.count = 0;
+    watched.count = 0;
     for (backward ? it->ops->seek_last(it) : it->ops->seek_first(it); it->valid;
          backward ? it->ops->prev(it) : it->ops->next(it)) {
         assert_int_equal(kv_iter_load(it), ADB_OK);
@@ -171,7 +104,7 @@ static void test_gets_and_short_scans_ask_for_nothing(void **state)
             it->ops->next(it);
         kv_iter_close(it);
     }
-    assert_true(hook.count > 500);
+    assert_true(watched.count > 500);
     assert_int_equal(asked(), 0);
     drop(f);
 }
@@ -205,15 +138,15 @@ static void test_a_failed_request_is_none(void **state)
     struct kv_iter *it = sst_iter_new(f->reader, 0);
     size_t seen = 1;
     it->ops->seek_first(it); /* into the first block, and into the second: */
-    for (size_t before = hook.count; hook.count == before; seen++)
+    for (size_t before = watched.count; watched.count == before; seen++)
         it->ops->next(it);
     file_table_forget(f->files, f->info.number);
-    hook.failing_opens = 1;
+    watched.failing_opens = 1;
     status_set(ADB_INVALID, "an older message");
-    for (; it->valid && hook.failing_opens; seen++)
+    for (; it->valid && watched.failing_opens; seen++)
         it->ops->next(it);
     assert_true(it->valid);
-    assert_int_equal(hook.failing_opens, 0);
+    assert_int_equal(watched.failing_opens, 0);
     assert_int_equal(asked(), 0);
     assert_string_equal(status_message(), "an older message");
     for (it->ops->next(it); it->valid; it->ops->next(it))

@@ -5,7 +5,7 @@
  */
 #include "sst/table_fixture.h"
 
-#include "cold_files.h"
+#include "watched_files.h"
 #include "sst/sst_reader_internal.h"
 
 static struct fixture *table_of(size_t keys, size_t value_size,
@@ -18,15 +18,15 @@ static struct fixture *table_of(size_t keys, size_t value_size,
                                          .filter_bits = 10,
                                          .extent_threshold = 32 << 10};
     write_model(f, &options);
-    cold_begin(f->env);
+    watch_begin(f->env);
     fixture_open(f, false);
-    cold.count = 0;
+    watched.count = 0;
     return f;
 }
 
 static void drop(struct fixture *f)
 {
-    cold_end(f->env);
+    watch_end(f->env);
     fixture_free(f);
 }
 
@@ -39,7 +39,7 @@ static const struct sst_index *find(struct fixture *f, adb_slice key,
     check(sst_get_index(f->reader, sst_part_find(f->reader, key), 0, &index));
     epoch_leave(inside);
     *block = sst_index_find(&index->index, key);
-    cold.count = 0;
+    watched.count = 0;
     return &index->index;
 }
 
@@ -53,19 +53,19 @@ static adb_status get_now(struct fixture *f, adb_slice key)
     struct sst_hit hit;
     struct epoch_slot *inside = epoch_enter(f->epoch);
     adb_status status =
-        sst_reader_get(f->reader, key, hash_key(key.data, key.size),
-                       KV_MAX_SEQ, SST_NO_WAIT, &hit);
+        sst_reader_get(f->reader, key, hash_key(key.data, key.size), KV_MAX_SEQ,
+                       SST_NO_WAIT, &hit);
     epoch_leave(inside);
     return status;
 }
 
-static void expect_event(size_t i, enum cold_kind kind,
+static void expect_event(size_t i, enum watch_kind kind,
                          const struct sst_handle *h)
 {
-    assert_true(i < cold.count);
-    assert_int_equal(cold.events[i].kind, kind);
-    assert_int_equal(cold.events[i].offset, h->offset);
-    assert_int_equal(cold.events[i].size, sst_handle_span(h));
+    assert_true(i < watched.count);
+    assert_int_equal(watched.events[i].kind, kind);
+    assert_int_equal(watched.events[i].offset, h->offset);
+    assert_int_equal(watched.events[i].size, sst_handle_span(h));
 }
 
 /* Filter, index, block: each is asked for in its turn, and never read. */
@@ -79,30 +79,30 @@ static void test_get(void **state)
     bool maybe;
     uint32_t block;
     assert_int_equal(get_now(f, key), ADB_BUSY);
-    assert_int_equal(cold.count, 1);
-    expect_event(0, COLD_ASK, &p->filter);
+    assert_int_equal(watched.count, 1);
+    expect_event(0, WATCH_ASK, &p->filter);
     struct epoch_slot *inside = epoch_enter(f->epoch);
     check(sst_reader_may_contain(f->reader, key, hash_key(key.data, key.size),
                                  &maybe));
     epoch_leave(inside);
-    cold.count = 0;
+    watched.count = 0;
     assert_int_equal(get_now(f, key), ADB_BUSY);
-    assert_int_equal(cold.count, 1);
-    expect_event(0, COLD_ASK, &p->index);
+    assert_int_equal(watched.count, 1);
+    expect_event(0, WATCH_ASK, &p->index);
     const struct sst_index *index = find(f, key, &block);
     sst_reader_stats(f->reader, &stats);
     uint64_t loaded = stats.loaded_bytes;
     assert_int_equal(get_now(f, key), ADB_BUSY);
-    assert_int_equal(cold.count, 1);
-    expect_event(0, COLD_NOW, &index->blocks[block].handle);
+    assert_int_equal(watched.count, 1);
+    expect_event(0, WATCH_NOW, &index->blocks[block].handle);
     sst_reader_stats(f->reader, &stats);
     assert_int_equal(stats.loaded_bytes, loaded);
-    cold.warm = true;
+    watched.warm = true;
     assert_int_equal(get_now(f, key), ADB_OK);
-    cold.count = 0;
+    watched.count = 0;
     assert_int_equal(get_now(f, key), ADB_OK);
     expect_get(f, key, KV_MAX_SEQ, 0);
-    assert_int_equal(cold.count, 0);
+    assert_int_equal(watched.count, 0);
     drop(f);
 }
 
@@ -117,20 +117,20 @@ static void expect_pair(struct fixture *f, const struct model_entry *e,
     const struct sst_index *index = find(f, key, &block);
     const struct sst_index_block *b = &index->blocks[block];
     it->ops->prepare(it, key, backward);
-    assert_int_equal(cold.count, 2);
-    expect_event(0, COLD_NOW, &b->handle);
-    assert_int_equal(cold.events[1].kind, COLD_ASK);
-    assert_int_equal(cold.events[1].offset,
+    assert_int_equal(watched.count, 2);
+    expect_event(0, WATCH_NOW, &b->handle);
+    assert_int_equal(watched.events[1].kind, WATCH_ASK);
+    assert_int_equal(watched.events[1].offset,
                      b[MIN_OF(neighbour, 0)].handle.offset);
-    assert_int_equal(cold.events[1].offset + cold.events[1].size,
+    assert_int_equal(watched.events[1].offset + watched.events[1].size,
                      end_of(&b[MAX_OF(neighbour, 0)].handle));
     if (backward)
         it->ops->seek_before(it, key, KV_MAX_SEQ);
     else
         it->ops->seek(it, key, KV_MAX_SEQ);
     expect_entry(it, backward ? e - 1 : e);
-    expect_event(2, COLD_READ, &b->handle);
-    assert_int_equal(cold.count, 3);
+    expect_event(2, WATCH_READ, &b->handle);
+    assert_int_equal(watched.count, 3);
     kv_iter_close(it);
 }
 
@@ -157,11 +157,11 @@ static void test_seek_in_memory(void **state)
     uint32_t block;
     const struct sst_index *index = find(f, model_key(e), &block);
     struct kv_iter *it = sst_iter_new(f->reader, 0);
-    cold.warm = true;
+    watched.warm = true;
     it->ops->prepare(it, model_key(e), false);
-    assert_int_equal(cold.count, 1);
+    assert_int_equal(watched.count, 1);
     struct sst_handle h = index->blocks[block].handle;
-    expect_event(0, COLD_NOW, &h);
+    expect_event(0, WATCH_NOW, &h);
     f->ledger.budget = 1;
     for (size_t i = 0; i < f->model.count; i += 50)
         if (i + 50 < MIDDLE || i > MIDDLE + 50)
@@ -170,8 +170,8 @@ static void test_seek_in_memory(void **state)
     it->ops->seek(it, model_key(e), KV_MAX_SEQ);
     expect_entry(it, e);
     size_t reads = 0;
-    for (size_t i = 0; i < cold.count; i++)
-        reads += cold.events[i].offset == h.offset;
+    for (size_t i = 0; i < watched.count; i++)
+        reads += watched.events[i].offset == h.offset;
     assert_int_equal(reads, 1);
     kv_iter_close(it);
     drop(f);
@@ -187,13 +187,13 @@ static void test_no_pair(void **state)
     const struct sst_index *index = find(f, model_key(e), &block);
     struct kv_iter *it = sst_iter_new(f->reader, 0);
     it->ops->prepare(it, model_key(e), false);
-    assert_int_equal(cold.count, 1);
-    expect_event(0, COLD_NOW, &index->blocks[block].handle);
+    assert_int_equal(watched.count, 1);
+    expect_event(0, WATCH_NOW, &index->blocks[block].handle);
     kv_iter_close(it);
-    cold.count = 0;
+    watched.count = 0;
     it = sst_iter_new(f->reader, SST_NO_FILL);
     it->ops->prepare(it, model_key(e), false);
-    assert_int_equal(cold.count, 0);
+    assert_int_equal(watched.count, 0);
     it->ops->seek(it, model_key(e), KV_MAX_SEQ);
     expect_entry(it, e);
     kv_iter_close(it);
@@ -237,9 +237,9 @@ static void test_value(void **state)
     struct fixture *f = table_of(3, 1 << 20, 4096);
     sst_ask_value(f->reader, 4096, 40000);
     sst_ask_value(f->reader, 4096, UINT64_C(1) << 30);
-    assert_int_equal(cold.count, 2);
-    assert_int_equal(cold.events[0].size, sst_extent_span(40000));
-    assert_int_equal(cold.events[1].size, 1 << 20);
+    assert_int_equal(watched.count, 2);
+    assert_int_equal(watched.events[0].size, sst_extent_span(40000));
+    assert_int_equal(watched.events[1].size, 1 << 20);
     drop(f);
 }
 
