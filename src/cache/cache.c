@@ -28,7 +28,8 @@ enum {
     FLOOR_FRAMES = 8,   /* kept whatever the budget says */
     MAX_LOOKS = 32,     /* frames spared in a row before one must go */
     MAX_SPARED = 8,     /* times children or a pin protect a frame */
-    EVICT_BATCH = 32,   /* victims taken under one hold of the mutex */
+    HOLD_VICTIMS = 8,   /* frames taken under one hold of the mutex, */
+    HOLD_LOOKS = 64,    /* and frames looked at for them, about */
     MIN_PENDING = 65536 /* bytes: below this the epoch takes its own time */
 };
 
@@ -184,6 +185,8 @@ static void detach_locked(struct cache *c, struct cache_frame *frame)
 
 static void retire_list(struct cache *c, struct cache_frame *list)
 {
+    if (!list)
+        return;
     while (list) {
         struct cache_frame *next = list->older;
         list->older = NULL;
@@ -226,15 +229,24 @@ static bool spare(struct cache_frame *frame)
     return false;
 }
 
+/* What one hold of the mutex did. */
+struct harvest {
+    struct cache_frame *list; /* the victims, by `older` */
+    size_t looks, bytes;
+    bool more; /* there may be more to take */
+};
+
 /* The next frame to go, still linked; NULL: none but `keep` is left. Every
    frame spared has been hit since its last look (or is spared for one of
    MAX_SPARED times), so the work is constant on average; MAX_LOOKS bounds the
    single call when readers hit everything all the time. */
 static struct cache_frame *choose_victim_locked(struct cache *c,
-                                                const struct cache_frame *keep)
+                                                const struct cache_frame *keep,
+                                                struct harvest *harvest)
 {
     struct cache_frame *frame = NULL;
     for (int looks = 0; looks <= MAX_LOOKS; looks++) {
+        harvest->looks++;
         struct cache_frame *small = candidate(&c->small, keep);
         struct cache_frame *main = candidate(&c->main, keep);
         bool small_full = c->small.bytes * 10 > c->small.bytes + c->main.bytes;
@@ -247,48 +259,54 @@ static struct cache_frame *choose_victim_locked(struct cache *c,
     return frame;
 }
 
-/* Takes up to EVICT_BATCH victims while the budget asks; returns them as a
-   list by `older`. *more: there may be more to take. */
-static struct cache_frame *
-evict_locked(struct cache *c, const struct cache_frame *keep, bool *more)
+/* Takes victims while the budget asks. A frame is looked at for microseconds
+   where its page is cold, and whoever waits for the mutex waits for all. */
+static struct harvest evict_locked(struct cache *c,
+                                   const struct cache_frame *keep)
 {
-    struct cache_frame *list = NULL;
-    *more = false;
+    struct harvest harvest = {0};
     for (int i = 0; c->frames > FLOOR_FRAMES && over_budget(c); i++) {
-        if (i == EVICT_BATCH) {
-            *more = true;
+        if (i == HOLD_VICTIMS || harvest.looks >= HOLD_LOOKS) {
+            harvest.more = true;
             break;
         }
-        struct cache_frame *victim = choose_victim_locked(c, keep);
+        struct cache_frame *victim = choose_victim_locked(c, keep, &harvest);
         if (!victim)
             break;
         if (victim->queue == QUEUE_SMALL)
             ghosts_add(&c->ghosts, victim->ghost);
         detach_locked(c, victim);
         c->evictions++;
-        victim->older = list;
-        list = victim;
+        harvest.bytes += victim->charge;
+        victim->older = harvest.list;
+        harvest.list = victim;
     }
-    return list;
+    return harvest;
 }
 
-bool cache_trim_some(struct cache *c, size_t frames)
+static struct harvest evict(struct cache *c, const struct cache_frame *keep)
 {
-    bool more = true;
-    for (size_t n = 0; n < frames && more; n += EVICT_BATCH) {
+    mutex_lock(&c->lock);
+    struct harvest harvest = evict_locked(c, keep);
+    mutex_unlock(&c->lock);
+    retire_list(c, harvest.list);
+    return harvest;
+}
+
+bool cache_trim_some(struct cache *c, size_t looks)
+{
+    struct harvest harvest = {.more = true};
+    for (size_t n = 0; n < looks && harvest.more; n += harvest.looks) {
         if (!over_budget(c))
             return false;
-        mutex_lock(&c->lock);
-        struct cache_frame *list = evict_locked(c, NULL, &more);
-        mutex_unlock(&c->lock);
-        retire_list(c, list);
+        harvest = evict(c, NULL);
     }
-    return more;
+    return harvest.more;
 }
 
 void cache_trim(struct cache *c)
 {
-    while (cache_trim_some(c, EVICT_BATCH))
+    while (cache_trim_some(c, HOLD_LOOKS))
         continue;
 }
 
@@ -315,8 +333,7 @@ void cache_drop(struct cache *c, cache_slot *slots, size_t count)
     }
     if (locked)
         mutex_unlock(&c->lock);
-    if (list)
-        retire_list(c, list);
+    retire_list(c, list);
 }
 
 /* ---- taking frames in ---- */
@@ -328,8 +345,7 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
     frame->cache = c;
     atomic_store_explicit(&frame->refs, 1, memory_order_relaxed);
 
-    bool more = false;
-    struct cache_frame *victims = NULL;
+    struct harvest harvest = {0};
     mutex_lock(&c->lock);
     struct cache_frame *present =
         atomic_load_explicit(slot, memory_order_acquire);
@@ -346,7 +362,7 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
             frame->parent->children++;
         ledger_add(c->ledger, frame->row, (int64_t)frame->charge);
         atomic_store_explicit(slot, frame, memory_order_release);
-        victims = evict_locked(c, frame, &more);
+        harvest = evict_locked(c, frame);
     }
     mutex_unlock(&c->lock);
 
@@ -354,16 +370,14 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
         frame->free(frame);
         return present;
     }
-    if (victims)
-        retire_list(c, victims);
-    while (more && over_budget(c)) {
-        mutex_lock(&c->lock);
-        /* Our epoch keeps the frame's memory, so that its address still means
-           this frame even when another thread has evicted it. */
-        victims = evict_locked(c, frame, &more);
-        mutex_unlock(&c->lock);
-        retire_list(c, victims);
-    }
+    retire_list(c, harvest.list);
+    /* Ours has its room. Where others made the cache too large, the next who
+       insert help, and whoever trims: no single reader pays for it. Our epoch
+       keeps the frame's memory, so that its address still means this frame even
+       when another thread has evicted it. */
+    for (size_t bytes = harvest.bytes; harvest.more && bytes < frame->charge;
+         bytes += harvest.bytes)
+        harvest = evict(c, frame);
     return frame;
 }
 

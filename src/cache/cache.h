@@ -98,10 +98,11 @@ static inline struct cache_frame *cache_lookup(cache_slot *slot)
 }
 
 /* Puts a fresh frame (free, charge, row, ghost set) into the slot and evicts
-   others if the budget asks. Returns the frame now in the slot: the given one
-   or, when another reader was faster, theirs (ours is freed). Inside an epoch;
-   good until it ends, or pinned. The frame just inserted is not evicted by
-   this call. */
+   others if the budget asks: at least its own weight, and little more, so that
+   a cache that others made too large comes back in many steps. Returns the
+   frame now in the slot: the given one or, when another reader was faster,
+   theirs (ours is freed). Inside an epoch; good until it ends, or pinned. The
+   frame just inserted is not evicted by this call. */
 struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
                                  struct cache_frame *frame);
 
@@ -121,10 +122,9 @@ void cache_drop(struct cache *c, cache_slot *slots, size_t count);
 /* Evicts until the ledger is within its budget or nothing is left. Called by
    those who grow other rows. */
 void cache_trim(struct cache *c);
-/* The same, but at most so many frames (rounded up to what is evicted at once)
-   at a time, for a thread that has other things to look after. True: there may
-   be more to do. */
-bool cache_trim_some(struct cache *c, size_t frames);
+/* The same, but looks at no more frames than about so many, for a thread that
+   has other things to look after. True: there may be more to do. */
+bool cache_trim_some(struct cache *c, size_t looks);
 
 struct cache_stats {
     uint64_t inserts, evictions, races_lost, ghost_hits;

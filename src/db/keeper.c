@@ -10,7 +10,7 @@
 
 static const uint64_t idle_after_ns = 10ull * 1000000000;
 static const uint64_t tick_ns = 1000000000;
-enum { TRIM_FRAMES = 512 }; /* one or two milliseconds */
+enum { TRIM_LOOKS = 512 }; /* at frames: some milliseconds at most */
 
 struct keeper {
     adb *db;
@@ -127,7 +127,7 @@ static void *keeper_thread(void *argument)
         mutex_unlock(&db->log_lock);
         bool more = prepare(db);
         /* Between two looks at the log. */
-        more |= cache_trim_some(db->cache, TRIM_FRAMES);
+        more |= cache_trim_some(db->cache, TRIM_LOOKS);
         uint64_t now = clock_now_ns();
         notice_idle(&k, now);
         notice_reads(&k);

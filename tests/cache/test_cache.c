@@ -198,9 +198,9 @@ static void trims_little_by_little(void **state)
         touch(f, slots, i);
     ledger_add(&f->ledger, LEDGER_MEMTABLE, 10000);
     assert_true(cache_trim_some(f->cache, 33));
-    assert_int_equal(count_loaded(slots, 0, 200), 200 - 64);
+    assert_int_equal(count_loaded(slots, 0, 200), 200 - 40);
     assert_true(cache_trim_some(f->cache, 1));
-    assert_int_equal(count_loaded(slots, 0, 200), 200 - 96);
+    assert_int_equal(count_loaded(slots, 0, 200), 200 - 48);
     assert_false(cache_trim_some(f->cache, 1000));
     assert_int_equal(count_loaded(slots, 0, 200), 100);
     assert_false(cache_trim_some(f->cache, 1000));
@@ -211,6 +211,64 @@ static void trims_little_by_little(void **state)
     assert_false(cache_trim_some(f->cache, 1000));
     ledger_add(&f->ledger, LEDGER_MEMTABLE, -30000);
     cache_drop(f->cache, slots, 200);
+    teardown(f);
+}
+
+static size_t count_hit(cache_slot *slots, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct cache_frame *frame = atomic_load(&slots[i]);
+        n += frame && atomic_load(&frame->used);
+    }
+    return n;
+}
+
+/* All frames have been hit and half of them must go: no reader looks at them
+   all, and each does some of the work. */
+static void readers_share_the_work(void **state)
+{
+    (void)state;
+    static cache_slot slots[2200];
+    struct fixture *f = setup(200000);
+    for (uint64_t i = 0; i < 2000; i++)
+        touch(f, slots, i);
+    for (uint64_t i = 0; i < 2000; i++)
+        assert_true(touch(f, slots, i));
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, 100000);
+    size_t hit = count_hit(slots, 2000), loaded = 2000, readers = 0;
+    assert_int_equal(hit, 2000);
+    for (; loaded > 1000; readers++) {
+        touch(f, slots, 2000 + readers);
+        size_t hit_now = count_hit(slots, 2000);
+        size_t loaded_now = count_loaded(slots, 0, 2200);
+        assert_true(hit - hit_now <= 100);
+        assert_true(loaded_now < loaded && loaded - loaded_now <= 8);
+        hit = hit_now;
+        loaded = loaded_now;
+        assert_true(readers < 199);
+    }
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, -100000);
+    cache_drop(f->cache, slots, 2200);
+    teardown(f);
+}
+
+/* One frame as heavy as many makes room for all of its weight. */
+static void heavy_frames_make_their_room(void **state)
+{
+    (void)state;
+    static cache_slot slots[1001];
+    struct fixture *f = setup(100000);
+    for (uint64_t i = 0; i < 1000; i++)
+        touch(f, slots, i);
+    struct epoch_slot *inside = epoch_enter(f->epoch);
+    cache_insert(f->cache, &slots[1000], make(1000, 50000));
+    epoch_leave(inside);
+    struct cache_stats stats;
+    cache_stats(f->cache, &stats);
+    assert_int_equal(stats.bytes, 100000);
+    assert_int_equal(count_loaded(slots, 0, 1001), 501);
+    cache_drop(f->cache, slots, 1001);
     teardown(f);
 }
 
@@ -432,6 +490,8 @@ int main(void)
         cmocka_unit_test(ghosts_bring_frames_to_main),
         cmocka_unit_test(other_rows_push_the_cache_down),
         cmocka_unit_test(trims_little_by_little),
+        cmocka_unit_test(readers_share_the_work),
+        cmocka_unit_test(heavy_frames_make_their_room),
         cmocka_unit_test(pins_outlive_eviction),
         cmocka_unit_test(pinned_frames_go_last),
         cmocka_unit_test(loser_of_a_race_is_freed),
