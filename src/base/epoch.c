@@ -2,6 +2,15 @@
 
 #include <stddef.h>
 
+enum {
+    ADVANCE_AFTER = 32, /* retired objects */
+    HELP_RETIRING = 2,  /* frees for each object retired: more than come */
+    HELP = 16
+};
+
+/* Frees may retire more, and those who retire help: not from within. */
+static _Thread_local bool freeing_here;
+
 void epoch_init(struct epoch *e)
 {
     for (int i = 0; i < EPOCH_SLOTS; i++)
@@ -9,30 +18,39 @@ void epoch_init(struct epoch *e)
     atomic_init(&e->global, 1);
     mutex_init(&e->lock);
     for (int i = 0; i < 3; i++)
-        e->retired[i] = NULL;
+        e->retired[i] = (struct epoch_lists){0};
+    e->ripe = (struct epoch_lists){0};
     e->retired_since_advance = 0;
-    e->freeing = 0;
+    atomic_init(&e->freeing, 0);
 }
 
 static void free_list(struct epoch_node *node)
 {
+    bool outer = freeing_here;
+    freeing_here = true;
     while (node) {
         struct epoch_node *next = node->next;
         node->free(node);
         node = next;
     }
+    freeing_here = outer;
+}
+
+static bool free_lists(struct epoch_lists *lists)
+{
+    struct epoch_lists taken = *lists;
+    *lists = (struct epoch_lists){0};
+    free_list(taken.light);
+    free_list(taken.slow);
+    return taken.light || taken.slow;
 }
 
 void epoch_deinit(struct epoch *e)
 {
     /* Freeing may retire more. */
-    for (int i = 0; i < 3; i++) {
-        struct epoch_node *list = e->retired[i];
-        e->retired[i] = NULL;
-        free_list(list);
-        if (list)
-            i = -1;
-    }
+    while (free_lists(&e->ripe) || free_lists(&e->retired[0]) ||
+           free_lists(&e->retired[1]) || free_lists(&e->retired[2]))
+        continue;
     mutex_deinit(&e->lock);
 }
 
@@ -66,54 +84,94 @@ static bool all_current(struct epoch *e, uint64_t now)
     return true;
 }
 
-/* Advances by one if possible; returns what may be freed now, to be handed to
-   free_detached. */
-static struct epoch_node *advance_locked(struct epoch *e)
+/* Advances by one if possible. What ripened before must be freed first: else
+   those who free a few at a time would not catch up. */
+static void advance_locked(struct epoch *e)
 {
     uint64_t now = atomic_load(&e->global);
-    if (!all_current(e, now))
-        return NULL;
+    if (e->ripe.light || !all_current(e, now))
+        return;
     atomic_store(&e->global, now + 1);
     e->retired_since_advance = 0;
     /* Readers are in now or now + 1; what was retired in now - 1 is out of
-       reach. That list's place is the one now + 2 will use. */
-    struct epoch_node *list = e->retired[(now + 2) % 3];
-    e->retired[(now + 2) % 3] = NULL;
-    e->freeing += list != NULL;
-    return list;
+       reach. Those lists' place is the one now + 2 will use. */
+    struct epoch_lists *old = &e->retired[(now + 2) % 3];
+    e->ripe.light = old->light;
+    /* These wait for a collector, and are few. */
+    struct epoch_node **end = &e->ripe.slow;
+    while (*end)
+        end = &(*end)->next;
+    *end = old->slow;
+    *old = (struct epoch_lists){0};
 }
 
-static void free_detached(struct epoch *e, struct epoch_node *list)
+/* Frees outside the lock, which is held on entry. */
+static void free_some_unlocking(struct epoch *e, size_t most)
 {
-    if (!list)
-        return;
-    free_list(list);
-    mutex_lock(&e->lock);
-    e->freeing--;
+    struct epoch_node *list = NULL;
+    for (; e->ripe.light && most; most--) {
+        struct epoch_node *node = e->ripe.light;
+        e->ripe.light = node->next;
+        node->next = list;
+        list = node;
+    }
+    if (list)
+        atomic_fetch_add(&e->freeing, 1);
     mutex_unlock(&e->lock);
+    free_list(list);
+    if (list)
+        atomic_fetch_sub(&e->freeing, 1);
 }
 
 void epoch_retire(struct epoch *e, struct epoch_node *node,
                   void (*free)(struct epoch_node *node))
 {
-    struct epoch_node *list = NULL;
     node->free = free;
     mutex_lock(&e->lock);
-    uint64_t now = atomic_load(&e->global);
-    node->next = e->retired[now % 3];
-    e->retired[now % 3] = node;
-    if (++e->retired_since_advance >= 32)
-        list = advance_locked(e);
+    struct epoch_lists *lists = &e->retired[atomic_load(&e->global) % 3];
+    node->next = lists->light;
+    lists->light = node;
+    if (++e->retired_since_advance >= ADVANCE_AFTER)
+        advance_locked(e);
+    free_some_unlocking(e, freeing_here ? 0 : HELP_RETIRING);
+}
+
+void epoch_retire_slow(struct epoch *e, struct epoch_node *node,
+                       void (*free)(struct epoch_node *node))
+{
+    node->free = free;
+    mutex_lock(&e->lock);
+    struct epoch_lists *lists = &e->retired[atomic_load(&e->global) % 3];
+    node->next = lists->slow;
+    lists->slow = node;
     mutex_unlock(&e->lock);
-    free_detached(e, list);
+}
+
+void epoch_help(struct epoch *e)
+{
+    mutex_lock(&e->lock);
+    advance_locked(e);
+    free_some_unlocking(e, freeing_here ? 0 : HELP);
+}
+
+static void free_ripe(struct epoch *e)
+{
+    mutex_lock(&e->lock);
+    struct epoch_lists ripe = e->ripe;
+    e->ripe = (struct epoch_lists){0};
+    atomic_fetch_add(&e->freeing, 1);
+    mutex_unlock(&e->lock);
+    free_lists(&ripe);
+    atomic_fetch_sub(&e->freeing, 1);
 }
 
 void epoch_collect(struct epoch *e)
 {
+    free_ripe(e);
     mutex_lock(&e->lock);
-    struct epoch_node *list = advance_locked(e);
+    advance_locked(e);
     mutex_unlock(&e->lock);
-    free_detached(e, list);
+    free_ripe(e);
 }
 
 void epoch_barrier(struct epoch *e)
@@ -125,13 +183,9 @@ void epoch_barrier(struct epoch *e)
         if (atomic_load(&e->global) == before)
             thread_yield();
     }
-    /* Another thread may have taken them off the lists and not yet be done. */
-    for (;;) {
-        mutex_lock(&e->lock);
-        unsigned freeing = e->freeing;
-        mutex_unlock(&e->lock);
-        if (freeing == 0)
-            return;
+    /* Another thread may have advanced and left what is slow; or have taken
+       them off the lists and not yet be done. */
+    free_ripe(e);
+    while (atomic_load(&e->freeing))
         thread_yield();
-    }
 }

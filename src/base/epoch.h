@@ -8,9 +8,12 @@
  * counted reference while inside.
  *
  * Threads: all functions from any thread. Entering is one compare-and-swap on
- * a cache line of the thread's own; nested entering is fine. Objects are freed
- * on whichever thread advances the epoch, never inside epoch_enter/leave of a
- * reader. Frees run without any lock held by this module.
+ * a cache line of the thread's own; nested entering is fine. Frees run without
+ * any lock held by this module, never inside epoch_enter/leave of a reader.
+ *
+ * Who frees: whoever retires frees a few that are ripe, so that a thousand
+ * retired at once are not one caller's to free; epoch_collect, which threads of
+ * the background call, frees all. What takes long to free is left to them.
  */
 #ifndef BASE_EPOCH_H
 #define BASE_EPOCH_H
@@ -32,13 +35,19 @@ struct epoch_slot {
     _Alignas(64) _Atomic uint64_t active; /* 0, or the epoch entered in */
 };
 
+struct epoch_lists {
+    struct epoch_node *light, *slow;
+};
+
 struct epoch {
     struct epoch_slot slots[EPOCH_SLOTS];
     _Alignas(64) _Atomic uint64_t global; /* from 1 */
     struct mutex lock;                    /* guards the lists */
-    struct epoch_node *retired[3];        /* by epoch modulo 3 */
+    struct epoch_lists retired[3];        /* by epoch modulo 3 */
+    struct epoch_lists ripe;              /* out of every reader's reach */
     uint64_t retired_since_advance;
-    unsigned freeing; /* threads that free what they took off the lists */
+    /* Threads that free what they took off the lists; grows under the lock. */
+    _Atomic unsigned freeing;
 };
 
 /* Must lie at 64-byte alignment (mem_aligned_alloc). */
@@ -60,7 +69,16 @@ static inline void epoch_leave(struct epoch_slot *slot)
 void epoch_retire(struct epoch *e, struct epoch_node *node,
                   void (*free)(struct epoch_node *node));
 
-/* Tries to advance and frees what became free. */
+/* The same for what takes long to free: only epoch_collect and epoch_barrier
+   free it. */
+void epoch_retire_slow(struct epoch *e, struct epoch_node *node,
+                       void (*free)(struct epoch_node *node));
+
+/* Tries to advance and frees a few of what became free; for those who retire
+   few but large objects. */
+void epoch_help(struct epoch *e);
+
+/* Tries to advance and frees all that became free. */
 void epoch_collect(struct epoch *e);
 
 /* Waits until everything retired before the call has been freed. Must not be

@@ -30,6 +30,7 @@ enum {
     MAX_SPARED = 8,     /* times children or a pin protect a frame */
     HOLD_VICTIMS = 8,   /* frames taken under one hold of the mutex, */
     HOLD_LOOKS = 64,    /* and frames looked at for them, about */
+    YIELDS = 256,       /* between two holds, while others wait */
     MIN_PENDING = 65536 /* bytes: below this the epoch takes its own time */
 };
 
@@ -47,6 +48,7 @@ struct cache {
     /* atomic, relaxed: sums of bytes, no order needed */
     _Atomic int64_t pending;
     _Atomic int64_t pinned;
+    _Atomic uint32_t inserting; /* threads that insert, or wait to */
 
     struct mutex lock; /* guards all below, queue links and slots' frames */
     struct queue small, main;
@@ -69,6 +71,7 @@ adb_status cache_new(const struct cache_options *options, struct cache **out)
     c->ledger = options->ledger;
     c->epoch = options->epoch;
     c->max_pending = MAX_OF(budget / 64, (int64_t)MIN_PENDING);
+    atomic_init(&c->inserting, 0);
     mutex_init(&c->lock);
     ledger_add(c->ledger, LEDGER_BLOCK, (int64_t)ghosts_bytes(&c->ghosts));
     *out = c;
@@ -195,7 +198,7 @@ static void retire_list(struct cache *c, struct cache_frame *list)
     }
     if (atomic_load_explicit(&c->pending, memory_order_relaxed) >
         c->max_pending)
-        epoch_collect(c->epoch);
+        epoch_help(c->epoch);
 }
 
 static bool over_budget(const struct cache *c)
@@ -293,12 +296,24 @@ static struct harvest evict(struct cache *c, const struct cache_frame *keep)
     return harvest;
 }
 
+/* The mutex is not fair: who takes it again at once keeps out a reader that
+   sleeps on it for hundreds of holds. */
+static void let_inserters_in(struct cache *c)
+{
+    for (int i = 0; i < YIELDS; i++) {
+        if (!atomic_load_explicit(&c->inserting, memory_order_relaxed))
+            return;
+        thread_yield();
+    }
+}
+
 bool cache_trim_some(struct cache *c, size_t looks)
 {
     struct harvest harvest = {.more = true};
     for (size_t n = 0; n < looks && harvest.more; n += harvest.looks) {
         if (!over_budget(c))
             return false;
+        let_inserters_in(c);
         harvest = evict(c, NULL);
     }
     return harvest.more;
@@ -346,6 +361,7 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
     atomic_store_explicit(&frame->refs, 1, memory_order_relaxed);
 
     struct harvest harvest = {0};
+    atomic_fetch_add_explicit(&c->inserting, 1, memory_order_relaxed);
     mutex_lock(&c->lock);
     struct cache_frame *present =
         atomic_load_explicit(slot, memory_order_acquire);
@@ -365,6 +381,7 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
         harvest = evict_locked(c, frame);
     }
     mutex_unlock(&c->lock);
+    atomic_fetch_sub_explicit(&c->inserting, 1, memory_order_relaxed);
 
     if (present) {
         frame->free(frame);

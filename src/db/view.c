@@ -42,7 +42,7 @@ adb_status db_view_install_locked(adb *db)
     atomic_store(&db->view, v);
     db_iter_drop_resting(db);
     if (old)
-        epoch_retire(db->epoch, &old->node, view_retired);
+        epoch_retire_slow(db->epoch, &old->node, view_retired);
     return ADB_OK;
 }
 

@@ -89,6 +89,100 @@ static void test_retiring_alone_frees(void **state)
     assert_int_equal(freed, 1000);
 }
 
+/* What a reader held back for long is not one caller's to free. */
+static void test_many_are_shared(void **state)
+{
+    (void)state;
+    _Atomic unsigned freed = 0;
+    struct epoch *e = epoch_new();
+    struct epoch_slot *slot = epoch_enter(e);
+    for (int i = 0; i < 1000; i++)
+        epoch_retire(e, &object_new(&freed)->node, object_free);
+    assert_int_equal(freed, 0);
+    epoch_leave(slot);
+    unsigned retired = 1000;
+    while (freed < 1000) {
+        unsigned before = freed;
+        epoch_retire(e, &object_new(&freed)->node, object_free);
+        assert_true(freed - before <= 2);
+        assert_true(++retired < 2000);
+    }
+    unsigned before = freed;
+    epoch_help(e);
+    epoch_help(e);
+    assert_true(freed > before && freed - before <= 32);
+    epoch_barrier(e);
+    assert_int_equal(freed, retired);
+    epoch_free(e);
+}
+
+static void test_slow_frees_are_the_collectors(void **state)
+{
+    (void)state;
+    _Atomic unsigned freed = 0, slow = 0;
+    struct epoch *e = epoch_new();
+    for (int round = 1; round <= 3; round++) {
+        epoch_retire_slow(e, &object_new(&slow)->node, object_free);
+        for (int i = 0; i < 1000; i++)
+            epoch_retire(e, &object_new(&freed)->node, object_free);
+        epoch_help(e);
+        assert_int_equal(slow, 0);
+    }
+    assert_true(freed > 2000);
+    epoch_collect(e);
+    assert_int_equal(slow, 3);
+    epoch_retire_slow(e, &object_new(&slow)->node, object_free);
+    epoch_barrier(e);
+    assert_int_equal(slow, 4);
+    epoch_retire_slow(e, &object_new(&slow)->node, object_free);
+    epoch_free(e);
+    assert_int_equal(slow, 5);
+}
+
+/* A frame of the cache whose free retires those whose slots it held. */
+struct nest {
+    struct epoch_node node;
+    struct epoch *e;
+    unsigned generation;
+};
+static unsigned nested, nested_most, nests;
+
+static void nest_free(struct epoch_node *node)
+{
+    struct nest *parent = CONTAINER_OF(node, struct nest, node);
+    nested++;
+    nested_most = MAX_OF(nested_most, nested);
+    for (int i = 0; i < 3 && parent->generation < 7; i++) {
+        struct nest *child = mem_alloc(sizeof *child);
+        assert_non_null(child);
+        *child = (struct nest){.e = parent->e,
+                               .generation = parent->generation + 1};
+        nests++;
+        epoch_retire(parent->e, &child->node, nest_free);
+    }
+    mem_free(parent);
+    nests--;
+    nested--;
+}
+
+static void test_frees_do_not_nest(void **state)
+{
+    (void)state;
+    struct epoch *e = epoch_new();
+    for (int i = 0; i < 20; i++) {
+        struct nest *nest = mem_alloc(sizeof *nest);
+        assert_non_null(nest);
+        *nest = (struct nest){.e = e};
+        nests++;
+        epoch_retire(e, &nest->node, nest_free);
+        epoch_help(e);
+    }
+    epoch_barrier(e);
+    assert_int_equal(nested_most, 1);
+    epoch_free(e);
+    assert_int_equal(nests, 0);
+}
+
 /* ---- threads ---- */
 
 enum { READERS = 3, PLACES = 16, SWAPS = 20000 };
@@ -131,7 +225,10 @@ static void *swap_places(void *context)
         struct object *fresh = object_new(&s->freed);
         struct object *old = atomic_exchange(
             &s->places[random_below(&random, PLACES)], fresh);
-        epoch_retire(s->e, &old->node, object_free);
+        if (i % 8)
+            epoch_retire(s->e, &old->node, object_free);
+        else
+            epoch_retire_slow(s->e, &old->node, object_free);
         if (i % 1000 == 0)
             epoch_barrier(s->e);
     }
@@ -207,6 +304,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reader_holds_back),
         cmocka_unit_test(test_retiring_alone_frees),
+        cmocka_unit_test(test_many_are_shared),
+        cmocka_unit_test(test_slow_frees_are_the_collectors),
+        cmocka_unit_test(test_frees_do_not_nest),
         cmocka_unit_test(test_stress),
         cmocka_unit_test(test_barrier_waits_for_frees),
     };
