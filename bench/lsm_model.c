@@ -405,6 +405,17 @@ static struct picker_input picker_view(const struct model *m)
 {
     double memtable = (double)m->o.memtable * ENTRY_BYTES;
 
+    for (size_t i = 0; i < m->run_count; i++) {
+        struct picker_run *run = &m->runs[i];
+        run->joined = run->leaving = false;
+        for (unsigned j = 0; j < m->job_count; j++) {
+            const struct picker_plan *plan = &m->jobs[j].plan;
+            bool joined = plan->output_run == run->run;
+            run->joined |= joined;
+            run->leaving |= joined && plan->output_level != run->level;
+        }
+    }
+
     return (struct picker_input){
         .options = {.policy = m->o.policy,
                     .memtable_bytes = (uint64_t)memtable,

@@ -31,6 +31,8 @@
  * every table between the ages of its newest and its oldest run that overlaps
  * its keys, hence ages stay true. Either output_level is the level at which
  * run output_run stands already, or the plan holds all tables of that run.
+ * Meanwhile that run keeps its level, though it may have no busy table (joined),
+ * and nothing else joins a run whose level will change (leaving).
  */
 #ifndef COMPACTION_PICKER_H
 #define COMPACTION_PICKER_H
@@ -53,6 +55,9 @@ struct picker_run { /* newest first in the input */
     uint64_t run;
     const struct picker_table *tables; /* ascending, disjoint */
     size_t count;
+    /* By running compactions: */
+    bool joined;  /* the output of one becomes part of it */
+    bool leaving; /* one gives it another level */
 };
 
 enum { PICKER_BOTTOM_LEVEL = 16, PICKER_ASIDE_LEVEL = 17 };

@@ -23,7 +23,7 @@ struct shape_level {
     size_t first, count; /* its runs in the input: [first, first + count) */
     size_t tables;
     uint64_t bytes, entries, tombstones;
-    bool busy; /* any of its tables */
+    bool busy; /* any of its tables, or a run that is joined */
 };
 
 struct shape {

@@ -32,6 +32,8 @@ uint64_t shape_run_bytes(const struct picker_run *run)
 
 bool shape_run_busy(const struct picker_run *run)
 {
+    if (run->joined)
+        return true;
     for (size_t i = 0; i < run->count; i++) {
         if (table_blocked(&run->tables[i]))
             return true;
@@ -135,6 +137,7 @@ static void add_run(struct shape *s, size_t index, unsigned level)
     if (!l->count++)
         l->first = index;
     l->tables += run->count;
+    l->busy |= run->joined;
     for (size_t i = 0; i < run->count; i++) {
         const struct picker_table *t = &run->tables[i];
         l->bytes += t->size;

@@ -486,6 +486,10 @@ adb_status plan_slice(const struct shape *s, const struct slice_goal *goal,
     struct slice c = {.taken = false};
     adb_status status = ADB_OK;
 
+    if (s->input->runs[g.oldest].leaving) {
+        plan->blocked = true;
+        return ADB_OK;
+    }
     struct window *windows = mem_zalloc(3 * runs * sizeof *windows);
     if (!windows)
         return no_memory();

@@ -13,6 +13,29 @@ enum { MERGE_MEMTABLES = 16 };
    lazy leveling less the flush. */
 #define COMPACTION_AMPLIFICATION 3.0
 
+static bool is_source(const struct db_job *job, uint64_t run)
+{
+    const struct picker_plan *plan = job->plan;
+    for (size_t i = 0; i < plan->source_count; i++)
+        if (job->version->runs[plan->sources[i].run_index].run == run)
+            return true;
+    return false;
+}
+
+/* What merges under way will make of a run. */
+static void describe_future_locked(const adb *db, struct picker_run *run)
+{
+    for (const struct db_job *j = db->jobs; j; j = j->next) {
+        if (!j->plan)
+            continue;
+        bool joined = j->plan->output_run == run->run,
+             moves = j->plan->keep_runs && is_source(j, run->run);
+        run->joined |= joined;
+        run->leaving |=
+            (joined || moves) && j->plan->output_level != run->level;
+    }
+}
+
 static void describe_run(const struct version *v,
                          const struct version_run *run,
                          struct picker_table *tables, struct picker_run *out)
@@ -49,6 +72,7 @@ adb_status db_picker_input_locked(adb *db, struct db_picker_input *out)
     size_t used = 0;
     for (size_t i = 0; i < v->run_count; i++) {
         describe_run(v, &v->runs[i], out->tables + used, &out->runs[i]);
+        describe_future_locked(db, &out->runs[i]);
         used += v->runs[i].count;
     }
     out->version = version_ref(v);
@@ -119,8 +143,11 @@ static adb_status begin_merge_locked(adb *db, struct version *version,
                         .outcome_unknown = db->outcome_unknown};
     adb_status status =
         db_tables_being_made_locked(db, &m->making, &m->making_count);
-    if (status == ADB_OK)
+    if (status == ADB_OK) {
         db_job_begin_locked(db, &m->job);
+        m->job.plan = plan;
+        m->job.version = version;
+    }
     return status;
 }
 

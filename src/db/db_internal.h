@@ -91,6 +91,8 @@ struct db_job {
     uint64_t *tables;    /* owned; none once they are in the version */
     size_t count, capacity;
     const struct version_edit *edit; /* while it is applied */
+    const struct picker_plan *plan;  /* NULL: a flush */
+    const struct version *version;   /* what it was planned for */
 };
 
 struct adb {

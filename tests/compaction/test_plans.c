@@ -4,7 +4,10 @@
  * A tree has its runs newest first, separated by `;`: the level, then tables as
  * first key, last key, bytes, `!` if it is busy:
  *
- *     0 a-z/8; 2 a-k/20 m-z/20!; 16 a-z/640
+ *     0 a-z/8; 2 a-k/20 m-z/20!; 16< a-z/640
+ *
+ * Behind a level `<`: a running compaction adds to that run; `>`: one gives it
+ * another level.
  *
  * A plan names its sources as run:first table+count, then the output level:
  *
@@ -56,6 +59,8 @@ static void add_run(struct tree *t, char *text)
     assert_true(t->input.run_count < RUNS_MAX);
     *run = (struct picker_run){.level = (uint32_t)atoi(word),
                                .run = 1000 - t->input.run_count,
+                               .joined = strchr(word, '<') != NULL,
+                               .leaving = strchr(word, '>') != NULL,
                                .tables = &t->tables[t->table_count]};
     while ((word = strtok_r(NULL, " ", &rest))) {
         add_table(t, word);
@@ -154,6 +159,9 @@ static void test_lazy(void **state)
         {"3 a-c/10!; 16 a-z/1000", "blocked"},
         /* Levels must not fall with age. */
         {"4 a-c/10; 2 a-c/10; 16 a-z/1000", "move 1:0+1 -> 4"},
+        {"4 a-c/10; 2< a-c/10; 16 a-z/1000", "blocked"},
+        {"2< a-z/40; 16 a-z/100", "blocked"},
+        {"3< a-z/20; 16 a-z/100", "blocked"},
     };
     (void)state;
     check_rows(PICKER_LAZY, rows, sizeof rows / sizeof rows[0]);
@@ -172,6 +180,14 @@ static void test_leveled(void **state)
          "merge 0:0+1 1:0+1 -> 16 bottom"},
         {"14 a-b/20 c-d/181; 16 a-a/100 c-z/1900",
          "merge 0:0+1 1:0+1 -> 16 bottom"},
+        /* No run below, so all of it moves; not while something joins it, which
+           would find no such level. What joins the bottom is in no way. */
+        {"12 a-z/100; 16 a-z/640", "move 0:0+1 -> 14"},
+        {"12< a-z/100; 16 a-z/640", "blocked"},
+        {"14 a-b/20 c-d/181; 16< a-b/100 c-z/1900",
+         "merge 0:0+1 1:0+1 -> 16 bottom"},
+        {"2 a-b/9 x-z/30; 4 m-n/20; 16 a-z/2000", "move 0:0+2 -> 4"},
+        {"2 a-b/9 x-z/30; 4> m-n/20!; 16 a-z/2000", "blocked"},
         /* Another policy left two runs on a level. */
         {"4 a-c/10; 4 b-d/10; 16 x-z/1000", "merge 0:0+1 1:0+1 -> 4 bottom"},
     };
