@@ -2,14 +2,7 @@
 
 #include <stddef.h>
 
-enum {
-    ADVANCE_AFTER = 32, /* retired objects */
-    HELP_RETIRING = 2,  /* frees for each object retired: more than come */
-    HELP = 16
-};
-
-/* Frees may retire more, and those who retire help: not from within. */
-static _Thread_local bool freeing_here;
+enum { ADVANCE_AFTER = 32 }; /* retired objects */
 
 void epoch_init(struct epoch *e)
 {
@@ -26,14 +19,11 @@ void epoch_init(struct epoch *e)
 
 static void free_list(struct epoch_node *node)
 {
-    bool outer = freeing_here;
-    freeing_here = true;
     while (node) {
         struct epoch_node *next = node->next;
         node->free(node);
         node = next;
     }
-    freeing_here = outer;
 }
 
 static bool free_lists(struct epoch_lists *lists)
@@ -105,24 +95,6 @@ static void advance_locked(struct epoch *e)
     *old = (struct epoch_lists){0};
 }
 
-/* Frees outside the lock, which is held on entry. */
-static void free_some_unlocking(struct epoch *e, size_t most)
-{
-    struct epoch_node *list = NULL;
-    for (; e->ripe.light && most; most--) {
-        struct epoch_node *node = e->ripe.light;
-        e->ripe.light = node->next;
-        node->next = list;
-        list = node;
-    }
-    if (list)
-        atomic_fetch_add(&e->freeing, 1);
-    mutex_unlock(&e->lock);
-    free_list(list);
-    if (list)
-        atomic_fetch_sub(&e->freeing, 1);
-}
-
 void epoch_retire(struct epoch *e, struct epoch_node *node,
                   void (*free)(struct epoch_node *node))
 {
@@ -133,7 +105,7 @@ void epoch_retire(struct epoch *e, struct epoch_node *node,
     lists->light = node;
     if (++e->retired_since_advance >= ADVANCE_AFTER)
         advance_locked(e);
-    free_some_unlocking(e, freeing_here ? 0 : HELP_RETIRING);
+    mutex_unlock(&e->lock);
 }
 
 void epoch_retire_slow(struct epoch *e, struct epoch_node *node,
@@ -147,11 +119,30 @@ void epoch_retire_slow(struct epoch *e, struct epoch_node *node,
     mutex_unlock(&e->lock);
 }
 
-void epoch_help(struct epoch *e)
+void epoch_advance(struct epoch *e)
 {
     mutex_lock(&e->lock);
     advance_locked(e);
-    free_some_unlocking(e, freeing_here ? 0 : HELP);
+    mutex_unlock(&e->lock);
+}
+
+void epoch_help(struct epoch *e, size_t most)
+{
+    struct epoch_node *list = NULL;
+    mutex_lock(&e->lock);
+    for (; e->ripe.light && most; most--) {
+        struct epoch_node *node = e->ripe.light;
+        e->ripe.light = node->next;
+        node->next = list;
+        list = node;
+    }
+    if (list)
+        atomic_fetch_add(&e->freeing, 1);
+    mutex_unlock(&e->lock);
+    if (!list)
+        return;
+    free_list(list);
+    atomic_fetch_sub(&e->freeing, 1);
 }
 
 static void free_ripe(struct epoch *e)
@@ -168,9 +159,7 @@ static void free_ripe(struct epoch *e)
 void epoch_collect(struct epoch *e)
 {
     free_ripe(e);
-    mutex_lock(&e->lock);
-    advance_locked(e);
-    mutex_unlock(&e->lock);
+    epoch_advance(e);
     free_ripe(e);
 }
 

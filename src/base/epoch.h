@@ -11,7 +11,7 @@
  * a cache line of the thread's own; nested entering is fine. Frees run without
  * any lock held by this module, never inside epoch_enter/leave of a reader.
  *
- * Who frees: whoever retires frees a few that are ripe, so that a thousand
+ * Who frees: those who retire help with a few that are ripe, so that a thousand
  * retired at once are not one caller's to free; epoch_collect, which threads of
  * the background call, frees all. What takes long to free is left to them.
  */
@@ -65,7 +65,7 @@ static inline void epoch_leave(struct epoch_slot *slot)
 
 /* Calls node->free(node) when no reader can hold it. The caller must have
    unlinked it before. Must not be called inside an epoch by a thread that
-   then waits for the free. */
+   then waits for the free. Frees nothing itself: may be called by a free. */
 void epoch_retire(struct epoch *e, struct epoch_node *node,
                   void (*free)(struct epoch_node *node));
 
@@ -74,9 +74,12 @@ void epoch_retire(struct epoch *e, struct epoch_node *node,
 void epoch_retire_slow(struct epoch *e, struct epoch_node *node,
                        void (*free)(struct epoch_node *node));
 
-/* Tries to advance and frees a few of what became free; for those who retire
-   few but large objects. */
-void epoch_help(struct epoch *e);
+/* Frees at most so many of what became free. Who retires should free more than
+   it retires, but not from inside a free. */
+void epoch_help(struct epoch *e, size_t most);
+
+/* Tries to advance now; retiring many does so by itself. */
+void epoch_advance(struct epoch *e);
 
 /* Tries to advance and frees all that became free. */
 void epoch_collect(struct epoch *e);

@@ -25,13 +25,14 @@
 enum queue_name { QUEUE_NONE, QUEUE_SMALL, QUEUE_MAIN };
 
 enum {
-    FLOOR_FRAMES = 8,   /* kept whatever the budget says */
-    MAX_LOOKS = 32,     /* frames spared in a row before one must go */
-    MAX_SPARED = 8,     /* times children or a pin protect a frame */
-    HOLD_VICTIMS = 8,   /* frames taken under one hold of the mutex, */
-    HOLD_LOOKS = 64,    /* and frames looked at for them, about */
-    YIELDS = 256,       /* between two holds, while others wait */
-    MIN_PENDING = 65536 /* bytes: below this the epoch takes its own time */
+    FLOOR_FRAMES = 8,    /* kept whatever the budget says */
+    MAX_LOOKS = 32,      /* frames spared in a row before one must go */
+    MAX_SPARED = 8,      /* times children or a pin protect a frame */
+    HOLD_VICTIMS = 8,    /* frames taken under one hold of the mutex, */
+    HOLD_LOOKS = 64,     /* and frames looked at for them, about */
+    YIELDS = 256,        /* between two holds, while others wait */
+    HELP_PER_VICTIM = 2, /* frames freed for one retired: more than come */
+    MIN_PENDING = 65536  /* bytes: below this the epoch takes its own time */
 };
 
 struct queue {
@@ -186,19 +187,26 @@ static void detach_locked(struct cache *c, struct cache_frame *frame)
     atomic_store_explicit(slot, NULL, memory_order_release);
 }
 
-static void retire_list(struct cache *c, struct cache_frame *list)
+/* Returns how many. */
+static size_t retire_list(struct cache *c, struct cache_frame *list)
 {
-    if (!list)
-        return;
-    while (list) {
+    size_t n = 0;
+    for (; list; n++) {
         struct cache_frame *next = list->older;
         list->older = NULL;
         epoch_retire(c->epoch, &list->node, release_frame);
         list = next;
     }
-    if (atomic_load_explicit(&c->pending, memory_order_relaxed) >
-        c->max_pending)
-        epoch_help(c->epoch);
+    return n;
+}
+
+static void retire_victims(struct cache *c, struct cache_frame *list)
+{
+    size_t n = retire_list(c, list);
+    if (n && atomic_load_explicit(&c->pending, memory_order_relaxed) >
+                 c->max_pending)
+        epoch_advance(c->epoch);
+    epoch_help(c->epoch, HELP_PER_VICTIM * n);
 }
 
 static bool over_budget(const struct cache *c)
@@ -292,7 +300,7 @@ static struct harvest evict(struct cache *c, const struct cache_frame *keep)
     mutex_lock(&c->lock);
     struct harvest harvest = evict_locked(c, keep);
     mutex_unlock(&c->lock);
-    retire_list(c, harvest.list);
+    retire_victims(c, harvest.list);
     return harvest;
 }
 
@@ -348,7 +356,7 @@ void cache_drop(struct cache *c, cache_slot *slots, size_t count)
     }
     if (locked)
         mutex_unlock(&c->lock);
-    retire_list(c, list);
+    retire_list(c, list); /* often called by a free: no help */
 }
 
 /* ---- taking frames in ---- */
@@ -387,7 +395,7 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
         frame->free(frame);
         return present;
     }
-    retire_list(c, harvest.list);
+    retire_victims(c, harvest.list);
     /* Ours has its room. Where others made the cache too large, the next who
        insert help, and whoever trims: no single reader pays for it. Our epoch
        keeps the frame's memory, so that its address still means this frame even
