@@ -31,8 +31,8 @@
  * every table between the ages of its newest and its oldest run that overlaps
  * its keys, hence ages stay true. Either output_level is the level at which
  * run output_run stands already, or the plan holds all tables of that run.
- * Meanwhile that run keeps its level, though it may have no busy table (joined),
- * and nothing else joins a run whose level will change (leaving).
+ * Meanwhile that run keeps its level, though it may have no busy table
+ * (joined), and nothing else joins a run whose level will change (leaving).
  */
 #ifndef COMPACTION_PICKER_H
 #define COMPACTION_PICKER_H
