@@ -185,12 +185,12 @@ static adb_status populate_ahead(struct wal_segment *s)
     }
 }
 
-/* The offset behind which the next segment is made: early, since a disk under
-   load takes its time, and a memtable may end a segment anywhere; but not of a
-   log that holds next to nothing. */
+/* The offset behind which the next segment is made: at once, since a disk under
+   load takes tens of milliseconds, and a small memtable ends a segment sooner;
+   but not of a log that holds next to nothing. */
 static uint64_t make_from(const struct wal_segment *s)
 {
-    enum { EARLY = 1 << 20 };
+    enum { EARLY = 64 << 10 };
     return MIN_OF(s->capacity / 2, (uint64_t)EARLY);
 }
 
