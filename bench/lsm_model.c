@@ -408,12 +408,9 @@ static struct picker_input picker_view(const struct model *m)
     for (size_t i = 0; i < m->run_count; i++) {
         struct picker_run *run = &m->runs[i];
         run->joined = run->leaving = false;
-        for (unsigned j = 0; j < m->job_count; j++) {
-            const struct picker_plan *plan = &m->jobs[j].plan;
-            bool joined = plan->output_run == run->run;
-            run->joined |= joined;
-            run->leaving |= joined && plan->output_level != run->level;
-        }
+        /* Merges only: what keeps the number of its run moves at once. */
+        for (unsigned j = 0; j < m->job_count; j++)
+            picker_run_affected(run, &m->jobs[j].plan, false);
     }
 
     return (struct picker_input){

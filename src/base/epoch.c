@@ -95,28 +95,30 @@ static void advance_locked(struct epoch *e)
     *old = (struct epoch_lists){0};
 }
 
+static void retire(struct epoch *e, struct epoch_node *node, bool slow)
+{
+    mutex_lock(&e->lock);
+    struct epoch_lists *lists = &e->retired[atomic_load(&e->global) % 3];
+    struct epoch_node **list = slow ? &lists->slow : &lists->light;
+    node->next = *list;
+    *list = node;
+    if (!slow && ++e->retired_since_advance >= ADVANCE_AFTER)
+        advance_locked(e);
+    mutex_unlock(&e->lock);
+}
+
 void epoch_retire(struct epoch *e, struct epoch_node *node,
                   void (*free)(struct epoch_node *node))
 {
     node->free = free;
-    mutex_lock(&e->lock);
-    struct epoch_lists *lists = &e->retired[atomic_load(&e->global) % 3];
-    node->next = lists->light;
-    lists->light = node;
-    if (++e->retired_since_advance >= ADVANCE_AFTER)
-        advance_locked(e);
-    mutex_unlock(&e->lock);
+    retire(e, node, false);
 }
 
 void epoch_retire_slow(struct epoch *e, struct epoch_node *node,
                        void (*free)(struct epoch_node *node))
 {
     node->free = free;
-    mutex_lock(&e->lock);
-    struct epoch_lists *lists = &e->retired[atomic_load(&e->global) % 3];
-    node->next = lists->slow;
-    lists->slow = node;
-    mutex_unlock(&e->lock);
+    retire(e, node, true);
 }
 
 void epoch_advance(struct epoch *e)
@@ -126,23 +128,26 @@ void epoch_advance(struct epoch *e)
     mutex_unlock(&e->lock);
 }
 
+/* Of what was taken off the lists under the lock, which is still held. */
+static void free_taken_unlocking(struct epoch *e, struct epoch_lists taken)
+{
+    atomic_fetch_add(&e->freeing, 1);
+    mutex_unlock(&e->lock);
+    free_lists(&taken);
+    atomic_fetch_sub(&e->freeing, 1);
+}
+
 void epoch_help(struct epoch *e, size_t most)
 {
-    struct epoch_node *list = NULL;
+    struct epoch_lists taken = {0};
     mutex_lock(&e->lock);
     for (; e->ripe.light && most; most--) {
         struct epoch_node *node = e->ripe.light;
         e->ripe.light = node->next;
-        node->next = list;
-        list = node;
+        node->next = taken.light;
+        taken.light = node;
     }
-    if (list)
-        atomic_fetch_add(&e->freeing, 1);
-    mutex_unlock(&e->lock);
-    if (!list)
-        return;
-    free_list(list);
-    atomic_fetch_sub(&e->freeing, 1);
+    free_taken_unlocking(e, taken);
 }
 
 static void free_ripe(struct epoch *e)
@@ -150,10 +155,7 @@ static void free_ripe(struct epoch *e)
     mutex_lock(&e->lock);
     struct epoch_lists ripe = e->ripe;
     e->ripe = (struct epoch_lists){0};
-    atomic_fetch_add(&e->freeing, 1);
-    mutex_unlock(&e->lock);
-    free_lists(&ripe);
-    atomic_fetch_sub(&e->freeing, 1);
+    free_taken_unlocking(e, ripe);
 }
 
 void epoch_collect(struct epoch *e)

@@ -202,9 +202,11 @@ static size_t retire_list(struct cache *c, struct cache_frame *list)
 
 static void retire_victims(struct cache *c, struct cache_frame *list)
 {
+    if (!list)
+        return;
     size_t n = retire_list(c, list);
-    if (n && atomic_load_explicit(&c->pending, memory_order_relaxed) >
-                 c->max_pending)
+    if (atomic_load_explicit(&c->pending, memory_order_relaxed) >
+        c->max_pending)
         epoch_advance(c->epoch);
     epoch_help(c->epoch, HELP_PER_VICTIM * n);
 }

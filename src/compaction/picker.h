@@ -55,7 +55,7 @@ struct picker_run { /* newest first in the input */
     uint64_t run;
     const struct picker_table *tables; /* ascending, disjoint */
     size_t count;
-    /* By running compactions: */
+    /* By running compactions (picker_run_affected): */
     bool joined;  /* the output of one becomes part of it */
     bool leaving; /* one gives it another level */
 };
@@ -117,6 +117,11 @@ struct picker_plan {
     const char *reason; /* static text: "level 0 has 4 runs" ... */
     double score;       /* urgency, 1.0 = due */
 };
+
+/* What a compaction that runs will do to a run; source: its plan has tables of
+   that run. */
+void picker_run_affected(struct picker_run *run, const struct picker_plan *plan,
+                         bool source);
 
 /* ADB_OK with kind NONE when nothing is due. plan needs picker_plan_deinit. */
 adb_status picker_pick(const struct picker_input *input,

@@ -30,6 +30,16 @@ uint64_t shape_run_bytes(const struct picker_run *run)
     return bytes;
 }
 
+void picker_run_affected(struct picker_run *run, const struct picker_plan *plan,
+                         bool source)
+{
+    bool joined = plan->output_run == run->run;
+    bool kept = plan->keep_runs && source;
+
+    run->joined |= joined;
+    run->leaving |= (joined || kept) && plan->output_level != run->level;
+}
+
 bool shape_run_busy(const struct picker_run *run)
 {
     if (run->joined)
@@ -137,13 +147,12 @@ static void add_run(struct shape *s, size_t index, unsigned level)
     if (!l->count++)
         l->first = index;
     l->tables += run->count;
-    l->busy |= run->joined;
+    l->busy |= shape_run_busy(run);
     for (size_t i = 0; i < run->count; i++) {
         const struct picker_table *t = &run->tables[i];
         l->bytes += t->size;
         l->entries += t->entries;
         l->tombstones += t->tombstones;
-        l->busy |= table_blocked(t);
     }
 }
 

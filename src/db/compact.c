@@ -25,15 +25,9 @@ static bool is_source(const struct db_job *job, uint64_t run)
 /* What merges under way will make of a run. */
 static void describe_future_locked(const adb *db, struct picker_run *run)
 {
-    for (const struct db_job *j = db->jobs; j; j = j->next) {
-        if (!j->plan)
-            continue;
-        bool joined = j->plan->output_run == run->run,
-             moves = j->plan->keep_runs && is_source(j, run->run);
-        run->joined |= joined;
-        run->leaving |=
-            (joined || moves) && j->plan->output_level != run->level;
-    }
+    for (const struct db_job *j = db->jobs; j; j = j->next)
+        if (j->plan)
+            picker_run_affected(run, j->plan, is_source(j, run->run));
 }
 
 static void describe_run(const struct version *v,
@@ -123,8 +117,6 @@ static int cancelled(void *context)
 /* A merge under way. */
 struct merge {
     struct db_job job;
-    struct version *version; /* borrowed */
-    const struct picker_plan *plan;
     /* at the moment of the plan: see struct compaction_job */
     uint64_t next_file;
     uint64_t *making; /* owned */
@@ -137,9 +129,7 @@ static adb_status begin_merge_locked(adb *db, struct version *version,
                                      const struct picker_plan *plan,
                                      struct merge *m)
 {
-    *m = (struct merge){.version = version,
-                        .plan = plan,
-                        .next_file = version_set_next_file(db->versions),
+    *m = (struct merge){.next_file = version_set_next_file(db->versions),
                         .outcome_unknown = db->outcome_unknown};
     adb_status status =
         db_tables_being_made_locked(db, &m->making, &m->making_count);
@@ -159,8 +149,8 @@ static adb_status run_job(struct merge *m, struct compaction_result *result)
     struct compaction_job job = {
         .env = db->env,
         .directory = db->path,
-        .version = m->version,
-        .plan = m->plan,
+        .version = m->job.version,
+        .plan = m->job.plan,
         .next_file = m->next_file,
         .making = m->making,
         .making_count = m->making_count,

@@ -92,7 +92,7 @@ struct db_job {
     size_t count, capacity;
     const struct version_edit *edit; /* while it is applied */
     const struct picker_plan *plan;  /* NULL: a flush */
-    const struct version *version;   /* what it was planned for */
+    struct version *version;         /* borrowed; planned for it */
 };
 
 struct adb {

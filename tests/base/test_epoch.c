@@ -151,19 +151,24 @@ struct nest {
 };
 static unsigned nested, nested_most, nests;
 
+static void nest_free(struct epoch_node *node);
+
+static void nest_retire(struct epoch *e, unsigned generation)
+{
+    struct nest *nest = mem_alloc(sizeof *nest);
+    assert_non_null(nest);
+    *nest = (struct nest){.e = e, .generation = generation};
+    nests++;
+    epoch_retire(e, &nest->node, nest_free);
+}
+
 static void nest_free(struct epoch_node *node)
 {
     struct nest *parent = CONTAINER_OF(node, struct nest, node);
     nested++;
     nested_most = MAX_OF(nested_most, nested);
-    for (int i = 0; i < 3 && parent->generation < 7; i++) {
-        struct nest *child = mem_alloc(sizeof *child);
-        assert_non_null(child);
-        *child = (struct nest){.e = parent->e,
-                               .generation = parent->generation + 1};
-        nests++;
-        epoch_retire(parent->e, &child->node, nest_free);
-    }
+    for (int i = 0; i < 3 && parent->generation < 7; i++)
+        nest_retire(parent->e, parent->generation + 1);
     mem_free(parent);
     nests--;
     nested--;
@@ -174,11 +179,7 @@ static void test_frees_do_not_nest(void **state)
     (void)state;
     struct epoch *e = epoch_new();
     for (int i = 0; i < 20; i++) {
-        struct nest *nest = mem_alloc(sizeof *nest);
-        assert_non_null(nest);
-        *nest = (struct nest){.e = e};
-        nests++;
-        epoch_retire(e, &nest->node, nest_free);
+        nest_retire(e, 0);
         epoch_advance(e);
         epoch_help(e, 2);
     }

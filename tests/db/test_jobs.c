@@ -26,7 +26,7 @@ static void begin(struct planned *p)
     db_test_put_many(p->db, "key", 10, 100);
     assert_ok(db_flush(p->db));
     mutex_lock(&p->db->lock);
-    const struct version *v = p->db->version;
+    struct version *v = p->db->version;
     assert_int_equal(v->run_count, 2);
     assert_int_equal(v->runs[0].level, 0);
     assert_int_equal(v->runs[1].level, PICKER_BOTTOM_LEVEL);
