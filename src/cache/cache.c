@@ -5,13 +5,18 @@
  *        |               | hit
  *        |               v
  *      ghost ----> [ main ] --not hit since the last look--> out
- *                    ^     | hit
- *                    +-----+
+ *        ^           ^     | hit
+ *        |           +-----+
+ *      offered to a full cache: not taken in, only remembered
  *
- * A scan passes through the small queue and never reaches main. Two kinds of
- * frames are looked at again though nobody hit them: those that are pinned
- * (giving them up frees nothing) and those with children (whose children would
- * be lost with them). Both are spared a bounded number of times.
+ * A scan passes by, or through the small queue, and never reaches main. What is
+ * passed costs its reader the read and no more: its memory is the one last
+ * given back, which the processor's caches still hold. To take it in would cost
+ * lines of frames that lie anywhere, for a block no better than what goes.
+ *
+ * Two kinds of frames are looked at again though nobody hit them: those that
+ * are pinned (giving them up frees nothing) and those with children (whose
+ * children would be lost with them). Both are spared a bounded number of times.
  */
 #include "cache/cache.h"
 
@@ -32,7 +37,8 @@ enum {
     HOLD_LOOKS = 64,     /* and frames looked at for them, about */
     YIELDS = 256,        /* between two holds, while others wait */
     HELP_PER_VICTIM = 2, /* frames freed for one retired: more than come */
-    MIN_PENDING = 65536  /* bytes: below this the epoch takes its own time */
+    SLACK_LEAST = 65536, /* bytes, */
+    SLACK_PART = 64      /* or this part of the budget */
 };
 
 struct queue {
@@ -44,7 +50,8 @@ struct cache {
     /* immutable */
     struct ledger *ledger;
     struct epoch *epoch;
-    int64_t max_pending;
+    int64_t slack; /* bytes that may wait for their epoch, or be held by readers
+                      outside, before anything is done about it */
 
     /* atomic, relaxed: sums of bytes, no order needed */
     _Atomic int64_t pending;
@@ -55,7 +62,7 @@ struct cache {
     struct queue small, main;
     uint64_t frames;
     struct ghosts ghosts;
-    uint64_t inserts, evictions, races_lost, ghost_hits;
+    uint64_t inserts, passed, evictions, races_lost, ghost_hits;
 };
 
 adb_status cache_new(const struct cache_options *options, struct cache **out)
@@ -71,7 +78,7 @@ adb_status cache_new(const struct cache_options *options, struct cache **out)
     }
     c->ledger = options->ledger;
     c->epoch = options->epoch;
-    c->max_pending = MAX_OF(budget / 64, (int64_t)MIN_PENDING);
+    c->slack = MAX_OF(budget / SLACK_PART, (int64_t)SLACK_LEAST);
     atomic_init(&c->inserting, 0);
     mutex_init(&c->lock);
     ledger_add(c->ledger, LEDGER_BLOCK, (int64_t)ghosts_bytes(&c->ghosts));
@@ -205,17 +212,24 @@ static void retire_victims(struct cache *c, struct cache_frame *list)
     if (!list)
         return;
     size_t n = retire_list(c, list);
-    if (atomic_load_explicit(&c->pending, memory_order_relaxed) >
-        c->max_pending)
+    if (atomic_load_explicit(&c->pending, memory_order_relaxed) > c->slack)
         epoch_advance(c->epoch);
     epoch_help(c->epoch, HELP_PER_VICTIM * n);
 }
 
+/* Bytes above the budget; negative: room. What readers hold for a moment is
+   left out, or its coming and going would give away block after block. */
+static int64_t excess(const struct cache *c)
+{
+    int64_t held = atomic_load_explicit(&c->pinned, memory_order_relaxed);
+    return ledger_total(c->ledger) - MIN_OF(held, c->slack) -
+           atomic_load_explicit(&c->pending, memory_order_relaxed) -
+           c->ledger->budget;
+}
+
 static bool over_budget(const struct cache *c)
 {
-    return ledger_total(c->ledger) -
-               atomic_load_explicit(&c->pending, memory_order_relaxed) >
-           c->ledger->budget;
+    return excess(c) > 0;
 }
 
 /* A queue's next candidate, or NULL when it has none but `keep`. */
@@ -363,14 +377,45 @@ void cache_drop(struct cache *c, cache_slot *slots, size_t count)
 
 /* ---- taking frames in ---- */
 
-struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
-                                 struct cache_frame *frame)
+/* Nothing tells yet that it is worth more than what would make room for it. */
+static bool is_new_to_full(const struct cache *c,
+                           const struct cache_frame *frame)
+{
+    return frame->ghost && c->frames >= FLOOR_FRAMES &&
+           excess(c) + (int64_t)frame->charge > 0;
+}
+
+/* Into the slot and a queue; false: only remembered. */
+static bool take_in_locked(struct cache *c, cache_slot *slot,
+                           struct cache_frame *frame, bool optional)
+{
+    bool known = ghosts_take(&c->ghosts, frame->ghost, c->frames);
+    if (optional && !known && is_new_to_full(c, frame)) {
+        ghosts_add(&c->ghosts, frame->ghost);
+        c->passed++;
+        return false;
+    }
+    c->ghost_hits += known;
+    frame->slot = slot;
+    push_newest(c, frame, known ? QUEUE_MAIN : QUEUE_SMALL);
+    c->frames++;
+    c->inserts++;
+    if (frame->parent)
+        frame->parent->children++;
+    ledger_add(c->ledger, frame->row, (int64_t)frame->charge);
+    atomic_store_explicit(slot, frame, memory_order_release);
+    return true;
+}
+
+static struct cache_frame *insert(struct cache *c, cache_slot *slot,
+                                  struct cache_frame *frame, bool optional)
 {
     assert(frame->free && frame->charge > 0 && !frame->private_frame);
     frame->cache = c;
     atomic_store_explicit(&frame->refs, 1, memory_order_relaxed);
 
     struct harvest harvest = {0};
+    bool taken = false;
     atomic_fetch_add_explicit(&c->inserting, 1, memory_order_relaxed);
     mutex_lock(&c->lock);
     struct cache_frame *present =
@@ -378,16 +423,7 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
     if (present) {
         c->races_lost++;
     } else {
-        bool known = ghosts_take(&c->ghosts, frame->ghost, c->frames);
-        c->ghost_hits += known;
-        frame->slot = slot;
-        push_newest(c, frame, known ? QUEUE_MAIN : QUEUE_SMALL);
-        c->frames++;
-        c->inserts++;
-        if (frame->parent)
-            frame->parent->children++;
-        ledger_add(c->ledger, frame->row, (int64_t)frame->charge);
-        atomic_store_explicit(slot, frame, memory_order_release);
+        taken = take_in_locked(c, slot, frame, optional);
         harvest = evict_locked(c, frame);
     }
     mutex_unlock(&c->lock);
@@ -397,15 +433,29 @@ struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
         frame->free(frame);
         return present;
     }
+    if (!taken)
+        cache_make_private(c, frame);
     retire_victims(c, harvest.list);
-    /* Ours has its room. Where others made the cache too large, the next who
-       insert help, and whoever trims: no single reader pays for it. Our epoch
-       keeps the frame's memory, so that its address still means this frame even
-       when another thread has evicted it. */
+    /* Ours has its room, or needs none. Where others made the cache too large,
+       the next who insert help, and whoever trims: no single reader pays for
+       it. Our epoch keeps the frame's memory, so that its address still means
+       this frame even when another thread has evicted it. */
     for (size_t bytes = harvest.bytes; harvest.more && bytes < frame->charge;
          bytes += harvest.bytes)
         harvest = evict(c, frame);
     return frame;
+}
+
+struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
+                                 struct cache_frame *frame)
+{
+    return insert(c, slot, frame, false);
+}
+
+struct cache_frame *cache_offer(struct cache *c, cache_slot *slot,
+                                struct cache_frame *frame)
+{
+    return insert(c, slot, frame, true);
 }
 
 void cache_make_private(struct cache *c, struct cache_frame *frame)
@@ -436,6 +486,7 @@ void cache_stats(struct cache *c, struct cache_stats *out)
     mutex_lock(&c->lock);
     *out = (struct cache_stats){
         .inserts = c->inserts,
+        .passed = c->passed,
         .evictions = c->evictions,
         .races_lost = c->races_lost,
         .ghost_hits = c->ghost_hits,

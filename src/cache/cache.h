@@ -10,7 +10,7 @@
  *      queue --> frame                          eviction order
  *
  * States of a frame
- *      loaded by a reader, private
+ *      loaded by a reader, private (and stays so when cache_offer passes it)
  *        | cache_insert: slot NULL -> frame (the loser of a race is freed)
  *      in the slot, in a queue; refs = 1 (the cache's) + pins
  *        | eviction or cache_drop: slot -> NULL, out of the queues
@@ -24,7 +24,9 @@
  * Eviction: scan-resistant (S3-FIFO, Yang et al., SOSP 2023: a small and a
  * main queue plus remembered ghosts), driven by the ledger: frames go while
  * ledger_total exceeds the budget, down to a floor of a few frames, so that
- * memtables and other rows push the cache down.
+ * memtables and other rows push the cache down. A block that is new to a full
+ * cache is not taken in at its first load, only remembered
+ * (docs/decisions/021-at-the-second-load.md).
  *
  * Ledger: a frame is charged to its row from insertion until the epoch after
  * its eviction is over, that is, until its memory is given back; what a pin
@@ -106,6 +108,13 @@ static inline struct cache_frame *cache_lookup(cache_slot *slot)
 struct cache_frame *cache_insert(struct cache *c, cache_slot *slot,
                                  struct cache_frame *frame);
 
+/* The same for what its reader can do without: while there is room, and of what
+   was loaded not long ago already. What is new to a full cache is remembered
+   and comes back private and pinned, as from cache_make_private: look at
+   frame->private_frame. */
+struct cache_frame *cache_offer(struct cache *c, cache_slot *slot,
+                                struct cache_frame *frame);
+
 /* For no_fill reads: a frame that is never shared. It starts pinned once. */
 void cache_make_private(struct cache *c, struct cache_frame *frame);
 
@@ -128,6 +137,7 @@ bool cache_trim_some(struct cache *c, size_t looks);
 
 struct cache_stats {
     uint64_t inserts, evictions, races_lost, ghost_hits;
+    uint64_t passed; /* offered, and not taken in */
     uint64_t frames, bytes; /* in slots now */
     uint64_t pending_bytes; /* evicted, waiting for their epoch */
     uint64_t pinned_bytes;  /* out of the cache, or private, still pinned */

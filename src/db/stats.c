@@ -186,6 +186,7 @@ static void memory(adb *db, struct json *j)
     number(j, "frames", cache.frames);
     number(j, "bytes", cache.bytes);
     number(j, "inserts", cache.inserts);
+    number(j, "passed", cache.passed);
     number(j, "evictions", cache.evictions);
     number(j, "ghost_hits", cache.ghost_hits);
     number(j, "pinned_bytes", cache.pinned_bytes);

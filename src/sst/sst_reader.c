@@ -82,7 +82,7 @@ adb_status sst_get_block(struct sst_reader *r, uint32_t part,
         *out = fresh;
     } else {
         *out =
-            block_frame_of(cache_insert(r->context.cache, slot, &fresh->frame));
+            block_frame_of(cache_offer(r->context.cache, slot, &fresh->frame));
     }
     return ADB_OK;
 }

@@ -102,8 +102,9 @@ enum sst_read_flags {
 };
 
 /* The newest version of key with seq <= read_seq. ADB_NOT_FOUND (without
-   message): none here. Inside an epoch. With SST_NO_FILL a block that was not
-   cached comes as a private frame, which the caller must cache_unpin. */
+   message): none here. Inside an epoch. A block that was not cached may come as
+   a private frame (with SST_NO_FILL it always does), which the caller must
+   cache_unpin. */
 adb_status sst_reader_get(struct sst_reader *r, adb_slice key, uint64_t hash,
                           uint64_t read_seq, unsigned flags,
                           struct sst_hit *hit) ADB_MUST_CHECK;

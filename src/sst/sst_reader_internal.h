@@ -180,9 +180,10 @@ uint32_t sst_part_find(const struct sst_reader *r, adb_slice key);
 adb_status sst_get_index(struct sst_reader *r, uint32_t part, unsigned flags,
                          struct index_frame **out) ADB_MUST_CHECK;
 
-/* A block, through the cache; with SST_NO_FILL as a private frame (pinned)
-   when it was not there; with SST_NO_WAIT ADB_BUSY as sst_load_block. Inside an
-   epoch that covers `index` too, or with the index pinned. */
+/* A block, through the cache. When it was not there it may come as a private
+   frame (pinned): with SST_NO_FILL always, else when it is new to a cache that
+   is full. With SST_NO_WAIT ADB_BUSY as sst_load_block. Inside an epoch that
+   covers `index` too, or with the index pinned. */
 adb_status sst_get_block(struct sst_reader *r, uint32_t part,
                          struct index_frame *index, uint32_t block,
                          unsigned flags,

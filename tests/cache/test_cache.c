@@ -352,6 +352,152 @@ static void private_frames_belong_to_their_reader(void **state)
     teardown(f);
 }
 
+/* A reader that can do without: offers, and gives back what stayed its own.
+   True: the frame is in its slot now. */
+static bool offer(struct fixture *f, cache_slot *slot,
+                  struct cache_frame *frame)
+{
+    struct epoch_slot *inside = epoch_enter(f->epoch);
+    struct cache_frame *got = cache_offer(f->cache, slot, frame);
+    bool taken = !got->private_frame;
+    assert_ptr_equal(atomic_load(slot), taken ? got : NULL);
+    if (!taken) {
+        assert_int_equal(ledger_row(&f->ledger, LEDGER_ITERATOR), got->charge);
+        cache_unpin(got);
+        assert_int_equal(ledger_row(&f->ledger, LEDGER_ITERATOR), 0);
+    }
+    epoch_leave(inside);
+    return taken;
+}
+
+static void full_caches_take_in_at_the_second_load(void **state)
+{
+    (void)state;
+    static cache_slot slots[1000];
+    struct fixture *f = setup(10000);
+    for (uint64_t i = 0; i < 100; i++)
+        assert_true(offer(f, &slots[i], make(i, 100)));
+    struct cache_stats stats;
+    for (uint64_t i = 100; i < 150; i++)
+        assert_false(offer(f, &slots[i], make(i, 100)));
+    cache_stats(f->cache, &stats);
+    assert_int_equal(stats.passed, 50);
+    assert_int_equal(stats.inserts, 100);
+    assert_int_equal(stats.evictions, 0);
+    assert_int_equal(f->freed, 50);
+    assert_int_equal(count_loaded(slots, 0, 100), 100);
+
+    /* Remembered, and worth another's place. */
+    for (uint64_t i = 100; i < 150; i++)
+        assert_true(offer(f, &slots[i], make(i, 100)));
+    cache_stats(f->cache, &stats);
+    assert_int_equal(stats.ghost_hits, 50);
+    assert_int_equal(stats.evictions, 50);
+    assert_int_equal(count_loaded(slots, 100, 150), 50);
+
+    /* Not for longer than the cache remembers what it gave up. */
+    assert_false(offer(f, &slots[200], make(200, 100)));
+    for (uint64_t i = 300; i < 500; i++)
+        assert_false(offer(f, &slots[i], make(i, 100)));
+    assert_false(offer(f, &slots[200], make(200, 100)));
+    cache_drop(f->cache, slots, 1000);
+    teardown(f);
+}
+
+/* Whatever made it, room is used; and what cannot be remembered would never
+   get in at all. */
+static void offers_use_the_room_there_is(void **state)
+{
+    (void)state;
+    static cache_slot slots[300];
+    struct fixture *f = setup(10000);
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, 6000);
+    for (uint64_t i = 0; i < 100; i++)
+        assert_int_equal(offer(f, &slots[i], make(i, 100)), i < 40);
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, -1050);
+    for (uint64_t i = 100; i < 200; i++)
+        assert_int_equal(offer(f, &slots[i], make(i, 100)), i < 110);
+    struct cache_frame *nameless = make(200, 100);
+    nameless->ghost = 0;
+    assert_true(offer(f, &slots[200], nameless));
+
+    /* Below the floor a cache is not full. */
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, 10000);
+    cache_drop(f->cache, slots, 300);
+    for (uint64_t i = 200; i < 300; i++)
+        assert_int_equal(offer(f, &slots[i], make(i, 100)), i < 208);
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, -14950);
+    cache_drop(f->cache, slots, 300);
+    teardown(f);
+}
+
+/* What others took while nothing new came in is made up for all the same. */
+static void readers_passed_by_make_room(void **state)
+{
+    (void)state;
+    static cache_slot slots[300];
+    struct fixture *f = setup(10000);
+    for (uint64_t i = 0; i < 100; i++)
+        assert_true(offer(f, &slots[i], make(i, 100)));
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, 1200);
+    assert_false(offer(f, &slots[100], make(100, 100)));
+    assert_int_equal(count_loaded(slots, 0, 100), 92); /* one hold's */
+    for (uint64_t i = 101; i < 110; i++)
+        assert_false(offer(f, &slots[i], make(i, 100)));
+    assert_int_equal(count_loaded(slots, 0, 100), 88);
+    ledger_add(&f->ledger, LEDGER_MEMTABLE, -1200);
+    cache_drop(f->cache, slots, 300);
+    teardown(f);
+}
+
+/* Readers that hold a little outside give nobody's block away, nor is there
+   room when they are done. What they hold beyond that counts. */
+static void what_readers_hold_counts_beyond_a_little(void **state)
+{
+    (void)state;
+    static cache_slot slots[500];
+    struct fixture *f = setup(100000);
+    struct cache_frame *held[80];
+    for (uint64_t i = 0; i < 100; i++)
+        assert_true(offer(f, &slots[i], make(i, 1000)));
+    struct epoch_slot *inside = epoch_enter(f->epoch);
+    for (uint64_t i = 0; i < 65; i++)
+        held[i] = cache_offer(f->cache, &slots[100 + i], make(100 + i, 1000));
+    assert_int_equal(count_loaded(slots, 0, 500), 100);
+    for (uint64_t i = 65; i < 80; i++)
+        held[i] = cache_offer(f->cache, &slots[100 + i], make(100 + i, 1000));
+    assert_in_range(count_loaded(slots, 0, 500), 85, 86);
+    epoch_leave(inside);
+    for (int i = 0; i < 80; i++) {
+        assert_int_equal(held[i]->private_frame, 1);
+        cache_unpin(held[i]);
+    }
+    for (uint64_t i = 300; i < 400; i++)
+        offer(f, &slots[i], make(i, 1000));
+    assert_in_range(count_loaded(slots, 300, 400), 14, 15);
+    cache_drop(f->cache, slots, 500);
+    teardown(f);
+}
+
+static void an_offer_may_lose_a_race(void **state)
+{
+    (void)state;
+    static cache_slot slots[200];
+    struct fixture *f = setup(10000);
+    for (uint64_t i = 0; i < 100; i++)
+        touch(f, slots, i);
+    struct epoch_slot *inside = epoch_enter(f->epoch);
+    struct cache_frame *first =
+        cache_insert(f->cache, &slots[150], make(150, 100));
+    int freed = f->freed;
+    assert_ptr_equal(cache_offer(f->cache, &slots[150], make(150, 100)), first);
+    assert_int_equal(f->freed, freed + 1);
+    assert_int_equal(first->private_frame, 0);
+    epoch_leave(inside);
+    cache_drop(f->cache, slots, 200);
+    teardown(f);
+}
+
 struct parent {
     struct cache_frame frame;
     cache_slot slots[10];
@@ -496,6 +642,11 @@ int main(void)
         cmocka_unit_test(pinned_frames_go_last),
         cmocka_unit_test(loser_of_a_race_is_freed),
         cmocka_unit_test(private_frames_belong_to_their_reader),
+        cmocka_unit_test(full_caches_take_in_at_the_second_load),
+        cmocka_unit_test(offers_use_the_room_there_is),
+        cmocka_unit_test(readers_passed_by_make_room),
+        cmocka_unit_test(what_readers_hold_counts_beyond_a_little),
+        cmocka_unit_test(an_offer_may_lose_a_race),
         cmocka_unit_test(parents_take_their_children_along),
         cmocka_unit_test(parents_go_after_their_children),
         cmocka_unit_test(pending_bytes_are_bounded),

@@ -114,16 +114,14 @@ static adb_status get_one(struct fixture *f, const struct model_entry *e,
         status = sst_load_value(f->reader, hit.extent_offset, e->value_size, 0,
                                 value, e->value_size);
         hit.value.data = value;
-        if (hit.frame && hit.frame->private_frame)
-            cache_unpin(hit.frame);
+        give_back(&hit);
         hit.frame = NULL;
         if (status == ADB_OK)
             expect_bytes(e, value, hit.value.size);
     } else if (status == ADB_OK) {
         assert_int_equal(hit.seq, e->seq);
         expect_bytes(e, hit.value.data, hit.value.size);
-        if (hit.frame && hit.frame->private_frame)
-            cache_unpin(hit.frame);
+        give_back(&hit);
     }
     free(value);
     epoch_leave(inside);

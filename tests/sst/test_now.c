@@ -55,6 +55,8 @@ static adb_status get_now(struct fixture *f, adb_slice key)
     adb_status status =
         sst_reader_get(f->reader, key, hash_key(key.data, key.size), KV_MAX_SEQ,
                        SST_NO_WAIT, &hit);
+    if (status == ADB_OK)
+        give_back(&hit);
     epoch_leave(inside);
     return status;
 }

@@ -82,7 +82,7 @@ static size_t count_unreadable(struct fixture *f, unsigned flags,
     size_t bad = 0;
     for (size_t i = 0; i < f->model.count; i++) {
         const struct model_entry *e = &f->model.entries[i];
-        struct sst_hit hit;
+        struct sst_hit hit = {0};
         struct epoch_slot *inside = epoch_enter(f->epoch);
         adb_status status = sst_reader_get(f->reader, model_key(e),
                                            hash_key(e->key, e->key_size),
@@ -112,6 +112,7 @@ static size_t count_unreadable(struct fixture *f, unsigned flags,
             }
             bad++;
         }
+        give_back(&hit);
         epoch_leave(inside);
     }
     return bad;
@@ -269,6 +270,7 @@ static void damaged_extents_fail_alone(void **state)
     struct epoch_slot *inside = epoch_enter(f->epoch);
     check(sst_reader_get(f->reader, key, hash_key(key.data, key.size),
                          KV_MAX_SEQ, 0, &hit));
+    give_back(&hit);
     epoch_leave(inside);
     assert_null(hit.value.data);
     uint8_t piece[100];
