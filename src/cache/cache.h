@@ -30,7 +30,9 @@
  *
  * Ledger: a frame is charged to its row from insertion until the epoch after
  * its eviction is over, that is, until its memory is given back; what a pin
- * keeps beyond that stands under LEDGER_ITERATOR. Frames evicted but still
+ * keeps beyond that stands under LEDGER_ITERATOR, as do private frames, and
+ * counts against the budget where it is more than a 64th of it: what readers
+ * hold for a moment does not cost others their place. Frames evicted but still
  * waiting for their epoch do not count against the budget (or eviction would
  * run away); when they are many, the cache drives the epoch on itself.
  *
