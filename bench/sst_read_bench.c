@@ -105,8 +105,7 @@ static double gets(uint64_t odd, unsigned flags)
         if (status == ADB_OK) {
             found++;
             sum += *(const uint8_t *)hit.value.data;
-            if (hit.frame && hit.frame->private_frame)
-                cache_unpin(hit.frame);
+            cache_done(hit.frame);
         } else if (status != ADB_NOT_FOUND) {
             must(status);
         }

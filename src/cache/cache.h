@@ -125,6 +125,19 @@ void cache_make_private(struct cache *c, struct cache_frame *frame);
 void cache_pin(struct cache_frame *frame);
 void cache_unpin(struct cache_frame *frame); /* NULL is fine; any thread */
 
+/* Of a frame that may have come private, which is pinned once already: to keep
+   it beyond the epoch, or to be done with it inside (NULL is fine). */
+static inline void cache_keep(struct cache_frame *frame)
+{
+    if (!frame->private_frame)
+        cache_pin(frame);
+}
+static inline void cache_done(struct cache_frame *frame)
+{
+    if (frame && frame->private_frame)
+        cache_unpin(frame);
+}
+
 /* Empties `count` slots whose owner goes away. No reader may insert into them
    any more (the owner is unreachable, its epoch over). Afterwards the memory
    of the slots may be freed. */
@@ -139,7 +152,7 @@ bool cache_trim_some(struct cache *c, size_t looks);
 
 struct cache_stats {
     uint64_t inserts, evictions, races_lost, ghost_hits;
-    uint64_t passed; /* offered, and not taken in */
+    uint64_t passed;        /* offered, and not taken in */
     uint64_t frames, bytes; /* in slots now */
     uint64_t pending_bytes; /* evicted, waiting for their epoch */
     uint64_t pinned_bytes;  /* out of the cache, or private, still pinned */

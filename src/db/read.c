@@ -173,7 +173,6 @@ static adb_status give_table(const struct lookup *l, struct sst_reader *r,
                              const struct sst_hit *hit)
 {
     adb_slice v = hit->value;
-    bool private_frame = hit->frame && hit->frame->private_frame;
     adb_status status = ADB_OK;
     if (hit->kind == KV_DELETE)
         status = ADB_NOT_FOUND;
@@ -182,14 +181,12 @@ static adb_status give_table(const struct lookup *l, struct sst_reader *r,
     else if (!l->read->pinned)
         status = give_copy(l, v.data, v.size);
     else if (hit->frame) {
-        if (!private_frame)
-            cache_pin(hit->frame);
+        cache_keep(hit->frame);
         pin(l, v.data, v.size, hit->frame, PIN_FRAME);
         return ADB_OK;
     } else
         pin(l, v.data, v.size, sst_reader_ref(r), PIN_READER);
-    if (private_frame)
-        cache_unpin(hit->frame);
+    cache_done(hit->frame);
     return status;
 }
 

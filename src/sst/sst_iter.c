@@ -245,8 +245,8 @@ static adb_status pin_block(struct sst_iter *it, uint32_t block, bool backward,
     struct epoch_slot *inside = epoch_enter(r->context.epoch);
     adb_status status =
         sst_get_block(r, it->part, it->index, block, it->flags | flags, &frame);
-    if (status == ADB_OK && !frame->frame.private_frame)
-        cache_pin(&frame->frame);
+    if (status == ADB_OK)
+        cache_keep(&frame->frame);
     epoch_leave(inside);
     if (status == ADB_OK) {
         it->frame = frame;

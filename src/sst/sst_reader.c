@@ -167,8 +167,8 @@ static void take_hit(const struct sst_reader *r, struct block_frame *b,
     };
     /* The hit does not mention this frame, so nobody else would give it
        back; the bytes are the mapping's. */
-    if (mapped && b->frame.private_frame)
-        cache_unpin(&b->frame);
+    if (mapped)
+        cache_done(&b->frame);
 }
 
 /* One block. *further: the key's versions may go on in the next one. */
@@ -190,8 +190,7 @@ static adb_status get_in_block(struct sst_reader *r, uint32_t part,
     }
     *further = status == ADB_NOT_FOUND && ran_off &&
                index->index.blocks[block].continues;
-    if (b->frame.private_frame)
-        cache_unpin(&b->frame);
+    cache_done(&b->frame);
     return status;
 }
 

@@ -103,8 +103,8 @@ enum sst_read_flags {
 
 /* The newest version of key with seq <= read_seq. ADB_NOT_FOUND (without
    message): none here. Inside an epoch. A block that was not cached may come as
-   a private frame (with SST_NO_FILL it always does), which the caller must
-   cache_unpin. */
+   a private frame (with SST_NO_FILL it always does): the caller must
+   cache_keep or cache_done what it got. */
 adb_status sst_reader_get(struct sst_reader *r, adb_slice key, uint64_t hash,
                           uint64_t read_seq, unsigned flags,
                           struct sst_hit *hit) ADB_MUST_CHECK;

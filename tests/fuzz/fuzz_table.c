@@ -79,8 +79,7 @@ static adb_status get(struct sst_reader *r, struct place *p, adb_slice key,
         fuzz_expect_words(sst_reader_get(r, key, hash, seq, flags, hit));
     if (status == ADB_OK) {
         touch_value(r, hit);
-        if (hit->frame && hit->frame->private_frame)
-            cache_unpin(hit->frame);
+        cache_done(hit->frame);
     }
     epoch_leave(inside);
     return status;

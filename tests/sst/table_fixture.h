@@ -312,13 +312,6 @@ static inline void expect_entry(struct kv_iter *it, const struct model_entry *e)
     assert_int_equal(it->value.size, e->value_size);
 }
 
-/* Its block may have come as the reader's own. */
-static inline void give_back(const struct sst_hit *hit)
-{
-    if (hit->frame && hit->frame->private_frame)
-        cache_unpin(hit->frame);
-}
-
 /* get of (key, seq) against the model. */
 static inline void expect_get(struct fixture *f, adb_slice key, uint64_t seq,
                               unsigned flags)
@@ -345,7 +338,7 @@ static inline void expect_get(struct fixture *f, adb_slice key, uint64_t seq,
             expect_bytes(e, value, hit.value.size);
             free(value);
         }
-        give_back(&hit);
+        cache_done(hit.frame);
     }
     epoch_leave(inside);
 }

@@ -114,14 +114,14 @@ static adb_status get_one(struct fixture *f, const struct model_entry *e,
         status = sst_load_value(f->reader, hit.extent_offset, e->value_size, 0,
                                 value, e->value_size);
         hit.value.data = value;
-        give_back(&hit);
+        cache_done(hit.frame);
         hit.frame = NULL;
         if (status == ADB_OK)
             expect_bytes(e, value, hit.value.size);
     } else if (status == ADB_OK) {
         assert_int_equal(hit.seq, e->seq);
         expect_bytes(e, hit.value.data, hit.value.size);
-        give_back(&hit);
+        cache_done(hit.frame);
     }
     free(value);
     epoch_leave(inside);

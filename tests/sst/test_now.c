@@ -56,7 +56,7 @@ static adb_status get_now(struct fixture *f, adb_slice key)
         sst_reader_get(f->reader, key, hash_key(key.data, key.size), KV_MAX_SEQ,
                        SST_NO_WAIT, &hit);
     if (status == ADB_OK)
-        give_back(&hit);
+        cache_done(hit.frame);
     epoch_leave(inside);
     return status;
 }

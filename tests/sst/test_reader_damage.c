@@ -112,7 +112,7 @@ static size_t count_unreadable(struct fixture *f, unsigned flags,
             }
             bad++;
         }
-        give_back(&hit);
+        cache_done(hit.frame);
         epoch_leave(inside);
     }
     return bad;
@@ -270,7 +270,7 @@ static void damaged_extents_fail_alone(void **state)
     struct epoch_slot *inside = epoch_enter(f->epoch);
     check(sst_reader_get(f->reader, key, hash_key(key.data, key.size),
                          KV_MAX_SEQ, 0, &hit));
-    give_back(&hit);
+    cache_done(hit.frame);
     epoch_leave(inside);
     assert_null(hit.value.data);
     uint8_t piece[100];

@@ -60,8 +60,8 @@ static void get_one(struct sst_reader *r, struct random *random,
     adb_status status = sst_reader_get(
         r, model_key(e), hash_key(e->key, e->key_size), e->seq, flags, &hit);
     bool ok = status == ADB_OK && hit.seq == e->seq && same(e, hit.value);
-    if (status == ADB_OK && hit.frame && !hit.frame->private_frame)
-        cache_pin(hit.frame);
+    if (status == ADB_OK && hit.frame)
+        cache_keep(hit.frame);
     epoch_leave(inside);
     if (!ok || !same(e, hit.value))
         atomic_fetch_add(&wrong, 1);
