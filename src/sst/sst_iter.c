@@ -45,7 +45,7 @@ static inline void show(struct sst_iter *it)
         sst_iter_drop_value(it);
 }
 
-/* ---- blocks ---- */
+/* ---- ahead of a walk ---- */
 
 /* Processors foresee an ascending walk, and not beyond a page: going backward
    the bytes in front of the entry are asked for, two steps of a hundred bytes

@@ -179,29 +179,34 @@ static bool enter_block(struct sst_iter *it)
     return it->loaded;
 }
 
+/* Makes the index of `part` the present one. False: the iterator has failed,
+   or stands at damage. */
+static bool enter_part(struct sst_iter *it, uint32_t part, bool backward)
+{
+    if (it->index && it->part == part)
+        return true;
+    sst_iter_unload_index(it);
+    adb_status status = pin_index(it, part);
+    if (status != ADB_OK)
+        sst_iter_fail_at(it, status, part, backward);
+    return status == ADB_OK;
+}
+
 bool sst_iter_load_block(struct sst_iter *it, uint32_t part, uint32_t block,
                          bool backward)
 {
     if (it->loaded && it->part == part && it->block == block)
         return true;
     leave_block(it);
-    adb_status status = ADB_OK;
-    if (!it->index || it->part != part) {
-        sst_iter_unload_index(it);
-        status = pin_index(it, part);
-    }
-    if (status == ADB_OK) {
-        block = MIN_OF(block, it->index->index.count - 1);
-        it->block = block;
-        if (!(it->flags & SST_NO_FILL) || it->reader->map ||
-            is_cached(it, block))
-            status = pin_block(it, block, backward, 0);
-        else
-            status = read_block(it, block, backward);
-    }
+    if (!enter_part(it, part, backward))
+        return false;
+    it->block = MIN_OF(block, it->index->index.count - 1);
+    bool through_cache = !(it->flags & SST_NO_FILL) || it->reader->map ||
+                         is_cached(it, it->block);
+    adb_status status = through_cache ? pin_block(it, it->block, backward, 0)
+                                      : read_block(it, it->block, backward);
     if (status != ADB_OK) {
-        kv_iter_fail(&it->base, status);
-        sst_iter_fail_at(it, part, backward);
+        sst_iter_fail_at(it, status, part, backward);
         return false;
     }
     return enter_block(it);
@@ -234,15 +239,8 @@ bool sst_iter_find_block(struct sst_iter *it, adb_slice key, bool backward)
     uint32_t part = sst_part_find(it->reader, key);
     if (part == it->reader->top.count)
         return false;
-    if (!it->index || it->part != part) {
-        sst_iter_unload_index(it);
-        adb_status status = pin_index(it, part);
-        if (status != ADB_OK) {
-            kv_iter_fail(&it->base, status);
-            sst_iter_fail_at(it, part, backward);
-            return false;
-        }
-    }
+    if (!enter_part(it, part, backward))
+        return false;
     /* Separators may lie above the part's last key, never below. */
     return sst_iter_load_block(it, part, sst_index_find(&it->index->index, key),
                                backward);

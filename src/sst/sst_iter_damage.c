@@ -66,15 +66,17 @@ static adb_status damage_bound(const struct sst_iter *it, uint32_t part,
 }
 
 /* What is newer than the table may come before its versions of a key. */
-void sst_iter_fail_at(struct sst_iter *it, uint32_t part, bool backward)
+void sst_iter_fail_at(struct sst_iter *it, adb_status status, uint32_t part,
+                      bool backward)
 {
     struct buffer key = {0};
-    if (it->base.status != ADB_CORRUPTION || !(it->flags & SST_STAND_AT_DAMAGE))
+    kv_iter_fail(&it->base, status);
+    if (status != ADB_CORRUPTION || !(it->flags & SST_STAND_AT_DAMAGE))
         return;
     it->part = part;
     it->entry = 0;
     it->view.count = 0;
-    adb_status status = damage_bound(it, part, backward, &key);
+    status = damage_bound(it, part, backward, &key);
     if (status == ADB_OK)
         sst_iter_stand_at(it, buffer_slice(&key),
                           backward ? 0 : it->reader->properties.info.max_seq,

@@ -94,9 +94,10 @@ void sst_iter_unpin_all(struct sst_iter *it);
 
 /* ---- damage ---- */
 
-/* The iterator has failed with it->block of `part`, or with the part's index:
-   if that is damage, and SST_STAND_AT_DAMAGE, it stands there instead. */
-void sst_iter_fail_at(struct sst_iter *it, uint32_t part, bool backward);
+/* The iterator fails with it->block of `part`, or with the part's index: if
+   that is damage, and SST_STAND_AT_DAMAGE, it stands there instead. */
+void sst_iter_fail_at(struct sst_iter *it, adb_status status, uint32_t part,
+                      bool backward);
 
 /* Stands at (key, seq): nothing unreadable lies before, in the direction of
    travel. `inside` as in struct sst_iter. */
