@@ -50,11 +50,12 @@ static uint64_t cpu_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static adb_status created(void *context, uint64_t number,
+static adb_status created(void *context, uint64_t first, unsigned count,
                           const struct watermark *known)
 {
     (void)context;
-    (void)number;
+    (void)first;
+    (void)count;
     (void)known;
     return ADB_OK;
 }
@@ -66,7 +67,7 @@ static void run(const char *directory, enum wal_access access, const char *name,
     struct wal_options options = {
         .env = env_posix(), .directory = directory, .access = access,
         .min_segment = 1 << 20, .max_segment = 64 << 20, .spares = 2,
-        .segment_created = created};
+        .segments_created = created};
     struct wal_end end = {0, 0, 0, 0};
     struct watermark known = {0, 0, 0};
     struct thread thread = {0};

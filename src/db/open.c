@@ -156,31 +156,39 @@ adb_status db_remember_segment_locked(adb *db, uint64_t number)
     return ADB_OK;
 }
 
-/* The log made a segment: its existence goes into the manifest. */
-static adb_status segment_created(void *context, uint64_t number,
-                                  const struct watermark *synced_through)
+static void forget_segments_from(adb *db, uint64_t first)
+{
+    mutex_lock(&db->lock);
+    size_t kept = 0;
+    for (size_t i = 0; i < db->segment_count; i++)
+        if (db->segments[i] < first)
+            db->segments[kept++] = db->segments[i];
+    db->segment_count = kept;
+    mutex_unlock(&db->lock);
+}
+
+/* The log made segments: their existence goes into the manifest. Nobody makes
+   others meanwhile. */
+static adb_status segments_created(void *context, uint64_t first,
+                                   unsigned count,
+                                   const struct watermark *synced_through)
 {
     adb *db = context;
     struct version_edit edit = {.synced_through = *synced_through};
     struct version_edit *edits[1] = {&edit};
-    mutex_lock(&db->lock);
-    adb_status status = db_remember_segment_locked(db, number);
-    mutex_unlock(&db->lock);
-    if (status != ADB_OK)
-        return status;
-    status = version_edit_create_segment(&edit, number);
+    adb_status status = ADB_OK;
+    for (unsigned i = 0; i < count && status == ADB_OK; i++) {
+        mutex_lock(&db->lock);
+        status = db_remember_segment_locked(db, first + i);
+        mutex_unlock(&db->lock);
+        if (status == ADB_OK)
+            status = version_edit_create_segment(&edit, first + i);
+    }
     if (status == ADB_OK)
         status = version_set_apply(db->versions, edits, 1);
     version_edit_deinit(&edit);
-    if (status != ADB_OK) {
-        mutex_lock(&db->lock);
-        for (size_t i = 0; i < db->segment_count; i++)
-            if (db->segments[i] == number) {
-                db->segments[i] = db->segments[--db->segment_count];
-                break;
-            }
-        mutex_unlock(&db->lock);
-    }
+    if (status != ADB_OK)
+        forget_segments_from(db, first);
     return status;
 }
 
@@ -225,7 +233,7 @@ static adb_status start_log(adb *db, const struct wal_end *last,
         .spares = 2,
         .ledger = &db->ledger,
         .database = version_set_database(db->versions),
-        .segment_created = segment_created,
+        .segments_created = segments_created,
         .context = db,
     };
     uint64_t next = version_set_new_file(db->versions);

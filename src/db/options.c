@@ -54,7 +54,7 @@ static const struct option options[] = {
      "how log records are written: through a mapping or with write calls",
      FIELD(wal_access), 0, 0, wal_accesses, false},
     {"wal_segment_min", SIZE, "1M", "64K..1G",
-     "size of the first log segment; later ones double",
+     "size of the first log segment; when one is filled they grow",
      FIELD(wal_segment_min), 64 * KIB, GIB, NULL, false},
     {"wal_segment_max", SIZE, "64M", "64K..1G",
      "size up to which log segments grow", FIELD(wal_segment_max), 64 * KIB,

@@ -209,6 +209,7 @@ static void log_section(adb *db, struct json *j)
     number(j, "largest_group", w.largest_group);
     number(j, "segments_created", w.segments_created);
     number(j, "segments_recycled", w.segments_recycled);
+    number(j, "segments_ready", w.segments_ready);
     number(j, "self_populated", w.self_populated);
     number(j, "live_bytes", w.live_bytes);
     end(j);

@@ -87,6 +87,10 @@ struct env_map_ops {
     /* The range will not be touched again through this map (until populated
        anew); its contents stay in the file. A hint, NULL: not taken. */
     void (*drop)(struct env_map *m, size_t offset, size_t size);
+    /* The first range of pages in [*offset, end) that have to be read from the
+       disk when they are touched: its size, 0: none; *offset: where it begins.
+       A hint, pages come and go. NULL: not known. */
+    size_t (*absent)(struct env_map *m, size_t *offset, size_t end);
     void (*unmap)(struct env_map *m);
 };
 struct env_map {
@@ -219,6 +223,12 @@ static inline void env_map_drop(struct env_map *m, size_t offset, size_t size)
 {
     if (m->ops->drop)
         m->ops->drop(m, offset, size);
+}
+/* See env_map_ops. */
+static inline size_t env_map_absent(struct env_map *m, size_t *offset,
+                                    size_t end)
+{
+    return m->ops->absent ? m->ops->absent(m, offset, end) : 0;
 }
 static inline void env_map_unmap(struct env_map *m) /* NULL is fine */
 {

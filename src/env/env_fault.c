@@ -102,6 +102,11 @@ static void fault_store(struct env_map *map, size_t offset, const void *data,
     env_map_store(((struct fault_map *)map)->base, offset, data, size);
 }
 
+static size_t fault_absent(struct env_map *map, size_t *offset, size_t end)
+{
+    return env_map_absent(((struct fault_map *)map)->base, offset, end);
+}
+
 static void fault_unmap(struct env_map *map)
 {
     env_map_unmap(((struct fault_map *)map)->base);
@@ -110,6 +115,7 @@ static void fault_unmap(struct env_map *map)
 
 static const struct env_map_ops fault_map_ops = {
     .populate = fault_populate,
+    .absent = fault_absent,
     .unmap = fault_unmap,
 };
 

@@ -146,6 +146,7 @@ struct memory_map {
     char *path;          /* owned */
     bool writable;
     uint8_t *populated;  /* owned; a byte a page */
+    uint8_t *present;    /* owned; the same: written or populated */
     struct memory_map *next;
 };
 

@@ -245,9 +245,11 @@ static void show_in_maps(struct inode *inode, uint64_t offset,
                          const void *data, size_t size)
 {
     for (struct memory_map *m = inode->maps; m; m = m->next)
-        if (offset < m->base.size)
+        if (offset < m->base.size) {
             memcpy(m->base.base + offset, data,
                    MIN_OF(size, m->base.size - (size_t)offset));
+            m->present[offset / MAP_PAGE] = 1;
+        }
 }
 
 /* One sector's part of a write. */
@@ -386,8 +388,9 @@ static adb_status map_populate(struct env_map *map, size_t offset, size_t size)
                               sector_patched(NULL, 0, zeros, 0));
     }
     if (!error && size)
-        memset(m->populated + offset / MAP_PAGE, 1,
-               (offset + size - 1) / MAP_PAGE - offset / MAP_PAGE + 1);
+        for (uint64_t page = first / MAP_PAGE;
+             page <= (offset + size - 1) / MAP_PAGE; page++)
+            m->populated[page] = m->present[page] = 1;
     mutex_unlock(&d->lock);
     if (error)
         return env_error(error, "cannot populate %zu bytes at offset %zu of "
@@ -413,6 +416,24 @@ static void map_store(struct env_map *map, size_t offset, const void *data,
     disk_changed(m->disk, "store", m->path);
 }
 
+/* This disk has its pages in memory all the time. So that both kinds are met,
+   two of eight count as absent until they are written or populated. */
+static size_t map_absent(struct env_map *map, size_t *offset, size_t end)
+{
+    const struct memory_map *m = (struct memory_map *)map;
+    size_t size = 0;
+    mutex_lock(&m->disk->lock);
+    for (size_t page = *offset / MAP_PAGE; page * MAP_PAGE < end && !size;
+         page++) {
+        if (page % 8 < 5 || page % 8 > 6 || m->present[page])
+            continue;
+        *offset = page * MAP_PAGE;
+        size = MIN_OF((size_t)MAP_PAGE, map->size - *offset);
+    }
+    mutex_unlock(&m->disk->lock);
+    return size;
+}
+
 static void map_unmap(struct env_map *map)
 {
     struct memory_map *m = (struct memory_map *)map;
@@ -428,12 +449,14 @@ static void map_unmap(struct env_map *map)
     mutex_unlock(&d->lock);
     disk_free(map->base);
     disk_free(m->populated);
+    disk_free(m->present);
     mem_free(m->path);
     mem_free(m);
 }
 
 static const struct env_map_ops memory_map_ops = {
     .populate = map_populate,
+    .absent = map_absent,
     .unmap = map_unmap,
 };
 
@@ -470,6 +493,7 @@ adb_status memory_file_map(struct memory_disk *d, struct inode *inode,
     m->path = own_path;
     m->writable = writable;
     m->populated = disk_alloc(size / MAP_PAGE + 1);
+    m->present = disk_alloc(size / MAP_PAGE + 1);
     m->next = inode->maps;
     inode->maps = m;
     inode->handles++;

@@ -89,6 +89,30 @@ static void posix_map_drop(struct env_map *map, size_t offset, size_t size)
         madvise(map->base + start, end - start, MADV_DONTNEED);
 }
 
+static size_t posix_map_absent(struct env_map *map, size_t *offset, size_t end)
+{
+    enum { LOOK = 128 };
+    unsigned char resident[LOOK];
+    size_t page = page_size(), size = 0;
+    size_t at = *offset & ~(page - 1);
+    bool over = false;
+    end = MIN_OF(end, map->size);
+    while (at < end && !over) {
+        size_t pages = MIN_OF((end - at + page - 1) / page, (size_t)LOOK);
+        if (mincore(map->base + at, pages * page, resident) != 0)
+            break; /* not known */
+        for (size_t i = 0; i < pages && !over; i++, at += page) {
+            bool here = resident[i] & 1;
+            over = here && size;
+            if (!here && !size)
+                *offset = MAX_OF(*offset, at);
+            if (!here)
+                size = MIN_OF(at + page, end) - *offset;
+        }
+    }
+    return size;
+}
+
 static void posix_map_unmap(struct env_map *map)
 {
     struct posix_map *m = (struct posix_map *)map;
@@ -102,6 +126,7 @@ static void posix_map_unmap(struct env_map *map)
 static const struct env_map_ops posix_map_ops = {
     .populate = posix_map_populate,
     .drop = posix_map_drop,
+    .absent = posix_map_absent,
     .unmap = posix_map_unmap,
 };
 

@@ -23,13 +23,18 @@ char *wal_segment_path(const char *directory, uint64_t number)
 
 /* ---- open and close ---- */
 
-static void free_all(struct wal *w)
+static void free_list(struct wal_segment *s)
 {
-    for (struct wal_segment *s = w->oldest, *next; s; s = next) {
+    for (struct wal_segment *next; s; s = next) {
         next = s->next;
         wal_segment_free(s);
     }
-    wal_segment_free(w->prepared);
+}
+
+static void free_all(struct wal *w)
+{
+    free_list(w->oldest);
+    free_list(w->prepared);
     for (size_t i = 0; i < WAL_SPARES_MAX; i++)
         mem_free(w->spares[i].path);
     ledger_add(w->options.ledger, LEDGER_WAL, -(int64_t)WAL_STAGE_SIZE);
@@ -98,15 +103,9 @@ adb_status wal_adopt(struct wal *w, uint64_t number)
 {
     assert(!w->current && number < w->next_number);
     assert(!w->youngest || number > w->youngest->number);
-    struct wal_segment *s = mem_zalloc(sizeof(*s));
-    if (s)
-        s->path = wal_segment_path(w->directory, number);
-    if (!s || !s->path) {
-        mem_free(s);
-        return status_set(ADB_NO_MEMORY, "no memory for log segment %" PRIu64,
-                          number);
-    }
-    s->number = number;
+    struct wal_segment *s = wal_segment_new(w->directory, number);
+    if (!s)
+        return ADB_NO_MEMORY;
     struct env_stat stat;
     adb_status status = env_stat(w->options.env, s->path, &stat);
     if (status != ADB_OK) {
@@ -550,20 +549,23 @@ adb_status wal_append(struct wal *w, uint64_t seq, uint32_t count,
 
 /* ---- figures ---- */
 
+static void count_bytes(const struct wal_segment *s, struct wal_stats *out)
+{
+    for (; s; s = s->next) {
+        out->live_bytes += s->capacity;
+        out->mapped_bytes += s->map ? s->capacity : 0;
+    }
+}
+
 void wal_stats(struct wal *w, struct wal_stats *out)
 {
     mutex_lock(&w->lock);
     *out = w->stats;
     out->live_bytes = 0;
     out->mapped_bytes = 0;
-    for (const struct wal_segment *s = w->oldest; s; s = s->next) {
-        out->live_bytes += s->capacity;
-        out->mapped_bytes += s->map ? s->capacity : 0;
-    }
-    if (w->prepared) {
-        out->live_bytes += w->prepared->capacity;
-        out->mapped_bytes += w->prepared->map ? w->prepared->capacity : 0;
-    }
+    count_bytes(w->oldest, out);
+    count_bytes(w->prepared, out);
+    out->segments_ready = w->prepared_count;
     if (w->youngest && w->youngest->file)
         out->mapped = w->youngest->map != NULL;
     mutex_unlock(&w->lock);

@@ -4,7 +4,7 @@
  *
  *   NNNNNN.log:  header record | batch record | batch record | ... | zeros
  *
- * Segments are preallocated with real blocks (1 MiB, doubling with use up to
+ * Segments are preallocated with real blocks (1 MiB, more with use up to
  * the limit) and written through a shared mapping, or with write(2) where
  * mapping is refused or unsafe: same bytes, same interface. A record is one
  * write; one that does not fit its segment gets a segment sized for it.
@@ -21,7 +21,7 @@
  *   - wal_sync: any thread, without that lock. One leader syncs for all that
  *     wait (group commit).
  *   - wal_prepare: one background thread; populates ahead of the writer and
- *     makes the next segment, so that the writer need not.
+ *     makes the next segments, so that the writer need not.
  *   - wal_release, wal_pin, wal_unpin, wal_stats: any thread.
  *
  * Failure: after a failed write or sync of a segment nothing more is
@@ -56,11 +56,13 @@ struct wal_options {
     unsigned spares;      /* released segments kept for reuse, at most 2 */
     struct ledger *ledger;
     uint64_t database; /* stands in every header; 0: none */
-    /* Makes segment `number`'s existence durable in the manifest; called by
-       whoever creates a segment, before its first record, after its name is
-       durable. Called without any lock of the wal. */
-    adb_status (*segment_created)(void *context, uint64_t number,
-                                  const struct watermark *synced_through);
+    /* Makes the existence of segments first to first + count - 1 durable in
+       the manifest, of all or of none; called by whoever creates them, before
+       their first record, after their names are durable. Called without any
+       lock of the wal. */
+    adb_status (*segments_created)(void *context, uint64_t first,
+                                   unsigned count,
+                                   const struct watermark *synced_through);
     void *context;
 };
 
@@ -116,8 +118,9 @@ uint64_t wal_rotate(struct wal *w);
 /* The failure that stops appends and syncs, or ADB_OK. */
 adb_status wal_failure(struct wal *w);
 
-/* Populates ahead of the writer, asks for pages further ahead, and makes the
-   next segment when the present one holds a MiB or is half full. Cheap when there is nothing to do. Sets *busy
+/* Populates ahead of the writer, and makes the
+   next segments when the present one holds 64 KiB or is half full: one, or
+   where they are small several. Cheap when there is nothing to do. Sets *busy
    when it should be called again soon. */
 adb_status wal_prepare(struct wal *w, bool *busy) ADB_MUST_CHECK;
 
@@ -133,8 +136,8 @@ void wal_pin(struct wal *w, uint64_t segment);
 void wal_unpin(struct wal *w, uint64_t segment);
 
 /* Syncs, closes all files, and tells how the log ended and what is synced. The
-   wal is gone whatever the status. Unused spares and a prepared but unused
-   segment are removed (names in the manifest are the caller's affair). */
+   wal is gone whatever the status. Unused spares and prepared but unused
+   segments are removed (names in the manifest are the caller's affair). */
 adb_status wal_close(struct wal *w, struct wal_end *end,
                      struct watermark *synced_through) ADB_MUST_CHECK;
 /* Closes without syncing or removing anything, as a crash would leave it. */
@@ -143,7 +146,8 @@ void wal_abandon(struct wal *w);
 struct wal_stats {
     uint64_t appended_bytes, records, syncs, sync_ns, sync_max_ns;
     uint64_t segments_created, segments_recycled, self_populated;
-    uint64_t live_bytes;   /* allocated in live segments */
+    uint64_t segments_ready; /* made, not yet the writer's */
+    uint64_t live_bytes;     /* allocated in live segments, and ready ones */
     uint64_t mapped_bytes;
     uint64_t largest_group; /* writers served by one sync */
     bool mapped;

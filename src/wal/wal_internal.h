@@ -4,8 +4,8 @@
  *
  * Segments from oldest to youngest:
  *
- *   oldest -> sealed -> sealed -> current      prepared      spares
- *             (flushing memtables) (the writer's) (the next one) (old files)
+ *   oldest -> sealed -> sealed -> current     -> prepared       spares
+ *             (flushing memtables) (the writer's) (the next ones) (old files)
  *
  * The lock is taken for moments only, never during a file operation.
  */
@@ -18,14 +18,16 @@
 
 enum {
     WAL_FORMAT_VERSION = 1,
-    WAL_STAGE_SIZE = 64 << 10,        /* records up to here are copied once */
-    WAL_CHUNK_SIZE = 256 << 10,       /* larger ones go in such pieces */
+    WAL_STAGE_SIZE = 64 << 10,  /* records up to here are copied once */
+    WAL_CHUNK_SIZE = 256 << 10, /* larger ones go in such pieces */
     WAL_SPARES_MAX = 2,
     WAL_PINS_MAX = 32,
-    WAL_SEGMENT_HEADER_ROOM = 160     /* header record, generously */
+    WAL_PREPARED_MAX = 8,
+    WAL_SEGMENT_HEADER_ROOM = 160 /* header record, generously */
 };
 #define WAL_POPULATE_AHEAD (UINT64_C(4) << 20)
 #define WAL_POPULATE_STEP  (UINT64_C(1) << 20)
+#define WAL_PREPARE_AHEAD  (UINT64_C(16) << 20) /* in prepared segments */
 
 struct wal_spare {
     char *path; /* owned; NULL: reserved or empty */
@@ -60,10 +62,12 @@ struct wal {
     struct mutex lock; /* guards all below */
     struct condition changed; /* a sync or the making of a segment ended */
     struct wal_segment *oldest, *youngest;
-    struct wal_segment *prepared; /* owned */
-    bool making;                  /* someone makes a segment */
-    uint64_t next_number;
-    uint64_t segment_size; /* class of the segment made last; 0: none */
+    struct wal_segment *prepared; /* owned; the next one first */
+    unsigned prepared_count;
+    bool making;           /* someone makes segments */
+    uint64_t next_number;  /* the maker's while `making` is set */
+    uint64_t taken;        /* segments, by the writer */
+    uint64_t segment_size; /* class of what is made next; 0: none made yet */
     struct wal_spare spares[WAL_SPARES_MAX];
     uint64_t pins[WAL_PINS_MAX]; /* 0: free */
     unsigned pins_on_all;        /* pins that found no place */
@@ -85,7 +89,7 @@ adb_status wal_take_segment(struct wal *w, uint64_t need,
 /* Closes one that never got its header, and removes it unless the manifest may
    name it (announced); keeps the message. */
 void wal_discard_segment(struct wal *w, struct wal_segment *s, bool announced);
-/* Removes what no crash would miss: prepared segment and spares. */
+/* Removes what no crash would miss: prepared segments and spares. */
 adb_status wal_remove_unused(struct wal *w) ADB_MUST_CHECK;
 
 /* wal_recovery.c: what a segment's header says of the one before. expected:

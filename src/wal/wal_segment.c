@@ -1,6 +1,7 @@
 #include "wal/wal_segment.h"
 
 #include <assert.h>
+#include <inttypes.h>
 
 #include "base/alloc.h"
 #include "wal/record_format.h"
@@ -77,21 +78,31 @@ static adb_status fill(struct wal_segment *s, const struct wal_place *place,
     return status;
 }
 
+struct wal_segment *wal_segment_new(const char *directory, uint64_t number)
+{
+    struct wal_segment *s = mem_zalloc(sizeof(*s));
+    if (s)
+        s->path = wal_segment_path(directory, number);
+    if (!s || !s->path) {
+        mem_free(s);
+        status_set(ADB_NO_MEMORY, "no memory for log segment %" PRIu64, number);
+        return NULL;
+    }
+    mutex_init(&s->edge);
+    s->number = number;
+    return s;
+}
+
 adb_status wal_segment_create(const struct wal_place *place, uint64_t number,
                               uint64_t capacity, const char *reuse,
                               struct wal_segment **out)
 {
     assert(capacity % WAL_BLOCK == 0);
-    struct wal_segment *s = mem_zalloc(sizeof(*s));
-    if (s)
-        s->path = wal_segment_path(place->directory, number);
-    if (!s || !s->path) {
-        mem_free(s);
-        return status_set(ADB_NO_MEMORY, "no memory for log segment %llu",
-                          (unsigned long long)number);
-    }
-    s->number = number;
+    struct wal_segment *s = wal_segment_new(place->directory, number);
+    if (!s)
+        return ADB_NO_MEMORY;
     s->capacity = capacity;
+    s->recycled = reuse != NULL;
     atomic_init(&s->populated, UINT64_MAX);
 
     adb_status status = fill(s, place, reuse);
@@ -138,39 +149,62 @@ static void raise_populated(struct wal_segment *s, uint64_t end)
         ;
 }
 
+/* Pages of [from, end) that would have to be read. */
+static adb_status write_absent(struct wal_segment *s, uint64_t from,
+                               uint64_t end)
+{
+    static const uint8_t zeros[4 * WAL_BLOCK];
+    size_t at = from, size;
+    while ((size = env_map_absent(s->map, &at, end)) > 0)
+        for (size_t n; size; at += n, size -= n) {
+            n = MIN_OF(size, sizeof(zeros));
+            adb_status status = env_file_write(s->file, at, zeros, n);
+            if (status != ADB_OK)
+                return status;
+        }
+    return ADB_OK;
+}
+
+static uint64_t edge_of(const struct wal_segment *s)
+{
+    return atomic_load_explicit(&s->populated, memory_order_relaxed);
+}
+
 adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)
 {
-    uint64_t from = atomic_load_explicit(&s->populated, memory_order_relaxed);
     end = MIN_OF(end, s->capacity);
+    mutex_lock(&s->edge);
+    uint64_t from = edge_of(s);
+    adb_status status = from < end ? write_absent(s, from, end) : ADB_OK;
+    mutex_unlock(&s->edge);
     if (from >= end)
         return ADB_OK;
-    adb_status status = env_map_populate(s->map, from, end - from);
+    /* The writer need not wait for this. */
+    if (status == ADB_OK)
+        status = env_map_populate(s->map, from, end - from);
     if (status == ADB_OK)
         raise_populated(s, end);
     return status;
-}
-
-void wal_segment_fetch(struct wal_segment *s)
-{
-    uint64_t have = atomic_load_explicit(&s->populated, memory_order_relaxed);
-    uint64_t from = MAX_OF(s->fetched, have);
-    uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
-    uint64_t target = MIN_OF(end + WAL_FETCH_AHEAD, s->capacity);
-    if (!s->map || from >= target)
-        return;
-    target = MIN_OF(target, from + WAL_FETCH_STEP);
-    env_file_advise_ahead(s->file, from, target - from);
-    s->fetched = target;
 }
 
 adb_status wal_segment_reach_slow(struct wal_segment *s, uint64_t end,
                                   uint64_t *self)
 {
     assert(end <= s->capacity);
-    uint64_t step = (end + WAL_SELF_POPULATE - 1) / WAL_SELF_POPULATE *
-                    WAL_SELF_POPULATE;
+    end = (end + WAL_SELF_POPULATE - 1) / WAL_SELF_POPULATE * WAL_SELF_POPULATE;
+    end = MIN_OF(end, s->capacity);
     (*self)++;
-    return wal_segment_populate(s, step);
+    adb_status status = ADB_OK;
+    mutex_lock(&s->edge);
+    uint64_t from = edge_of(s);
+    if (from < end)
+        status = write_absent(s, from, end);
+    if (from < end && status == ADB_OK)
+        status = env_map_populate(s->map, from, end - from);
+    if (status == ADB_OK)
+        raise_populated(s, end);
+    mutex_unlock(&s->edge);
+    return status;
 }
 
 void wal_segment_free(struct wal_segment *s)
@@ -181,6 +215,7 @@ void wal_segment_free(struct wal_segment *s)
     /* What had to be durable was synced; close can add no promise. */
     if (s->file && env_file_close(s->file) != ADB_OK)
         status_clear();
+    mutex_deinit(&s->edge);
     mem_free(s->path);
     mem_free(s);
 }

@@ -3,33 +3,31 @@
  * written with write(2), filled from the front. Knows bytes and places, not
  * records; wal.c decides what goes where and what is durable.
  *
- *   0            end            populated       fetched       capacity
- *   | records ... | resident ... | in page cache | blocks alone |
+ *   0            end            populated         capacity
+ *   | records ... | resident ... | blocks alone     |
  *
  * Stores stay below `populated`: behind it a first touch may need the disk,
- * and a page without a block behind it would be a SIGBUS. And populating waits
- * where a page has to be read: one of a file that is used again; or of a new
- * one, since file systems write zeros around a page that they write (ext4: 32
- * KiB), which are then read. So pages are asked for long before.
+ * and a page without a block behind it would be a SIGBUS. Populating waits for
+ * no read either, which takes a tenth of a second and more on a busy disk. Some
+ * pages would have to be read: of a file that is used again those that the
+ * system took out of its cache; and of a new one, since file systems write
+ * zeros around a page that they write (ext4: 32 KiB). What they hold is of no
+ * use, so they are written over instead.
  *
- * Threads: put and reach belong to the writer. populate and fetch may run
- * beside them on another thread. Everything else happens while nobody else
- * knows the segment.
+ * Threads: put and reach belong to the writer. populate may run beside them on
+ * another thread; `edge` keeps it from writing over what the writer stores.
+ * Everything else happens while nobody else knows the segment.
  */
 #ifndef WAL_WAL_SEGMENT_H
 #define WAL_WAL_SEGMENT_H
 
 #include <stdatomic.h>
 
+#include "base/thread.h"
 #include "env/env.h"
 
 /* What a writer at the edge of the window populates by itself. */
 #define WAL_SELF_POPULATE (UINT64_C(64) << 10)
-/* So far ahead of the writer pages are asked for, so much at once: one that is
-   read while the disk is busy takes 100 ms and more, in which a writer fills up
-   to 20 MiB. */
-#define WAL_FETCH_AHEAD (UINT64_C(32) << 20)
-#define WAL_FETCH_STEP  (UINT64_C(8) << 20)
 #define WAL_BLOCK         UINT64_C(4096)
 
 struct wal_segment {
@@ -39,9 +37,11 @@ struct wal_segment {
     char *path;            /* owned */
     struct env_file *file; /* owned; NULL: adopted from an earlier run */
     struct env_map *map;   /* owned; NULL: written with write(2) */
+    bool recycled;         /* the file was a segment before */
 
+    struct mutex edge; /* held by who writes behind `populated`, and by the
+                          writer while it raises that by itself */
     _Atomic uint64_t populated; /* raised by writer and wal_prepare */
-    uint64_t fetched;           /* wal_prepare's own */
     /* Stored by the writer with release when a record is whole; end first,
        then seq, so that who reads seq first knows a seq below that end. */
     _Atomic uint64_t end;
@@ -61,6 +61,9 @@ struct wal_place {
     const char *directory;
     bool map;
 };
+
+/* Nothing but a number and a path yet; NULL: no memory, with its message. */
+struct wal_segment *wal_segment_new(const char *directory, uint64_t number);
 
 /* A file with `capacity` bytes of blocks, no record in it; its name is not
    durable yet. reuse: the path of a file to take over, NULL: none. On failure
@@ -90,10 +93,6 @@ static inline adb_status wal_segment_reach(struct wal_segment *s, uint64_t end,
 /* Populates up to `end` (cut at the capacity), for a background thread. */
 adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)
     ADB_MUST_CHECK;
-
-/* Asks for the next pages ahead of the writer, and waits for none of them. For
-   the background thread that populates. */
-void wal_segment_fetch(struct wal_segment *s);
 
 /* Copies bytes to their place. The place was reached before. */
 static inline adb_status wal_segment_put(struct wal_segment *s,

@@ -21,14 +21,13 @@ static uint64_t round_to_block(uint64_t size)
     return (size + WAL_BLOCK - 1) / WAL_BLOCK * WAL_BLOCK;
 }
 
-/* Small at first, doubling each time a segment was filled. */
-static uint64_t next_class_locked(const struct wal *w)
+/* Of what is made next. Small at first, four times as large each time one was
+   filled; what ends with its memtable is large enough. */
+static uint64_t class_locked(const struct wal *w, bool filled)
 {
     if (!w->segment_size)
         return w->options.min_segment;
-    if (!w->current)
-        return w->segment_size;
-    return MIN_OF(w->segment_size * 2, w->options.max_segment);
+    return MIN_OF(w->segment_size * (filled ? 4 : 1), w->options.max_segment);
 }
 
 static struct wal_spare pop_spare_locked(struct wal *w)
@@ -61,21 +60,33 @@ static adb_status check_unlinked(struct wal *w, struct wal_spare *spare)
     return status;
 }
 
-static adb_status announce(struct wal *w, struct wal_segment *s)
+/* One sync each of directory and manifest, however many they are. */
+static adb_status announce(struct wal *w, uint64_t first, unsigned count)
 {
     adb_status status = env_sync_dir(w->options.env, w->directory);
-    if (status != ADB_OK || !w->options.segment_created)
+    if (status != ADB_OK || !w->options.segments_created)
         return status;
     mutex_lock(&w->lock);
     struct watermark known = w->synced_through;
     mutex_unlock(&w->lock);
-    return w->options.segment_created(w->options.context, s->number, &known);
+    return w->options.segments_created(w->options.context, first, count,
+                                       &known);
+}
+
+/* One that was just taken may still be populated. */
+static void wait_until_unused(struct wal *w, const struct wal_segment *s)
+{
+    mutex_lock(&w->lock);
+    while (s->users)
+        condition_wait(&w->changed, &w->lock);
+    mutex_unlock(&w->lock);
 }
 
 void wal_discard_segment(struct wal *w, struct wal_segment *s, bool announced)
 {
     struct status_saved saved;
     status_save(&saved, ADB_IO);
+    wait_until_unused(w, s);
     char *path = s->path;
     s->path = NULL;
     wal_segment_free(s);
@@ -88,82 +99,155 @@ void wal_discard_segment(struct wal *w, struct wal_segment *s, bool announced)
     status_restore(&saved);
 }
 
-/* Called with `making` set by this thread and without the lock. */
-static adb_status make_segment(struct wal *w, uint64_t need,
-                               struct wal_segment **out)
+static void discard_list(struct wal *w, struct wal_segment *s, bool announced)
+{
+    for (struct wal_segment *next; s; s = next) {
+        next = s->next;
+        wal_discard_segment(w, s, announced);
+    }
+}
+
+/* The file of segment `number`: a spare's or a new one. */
+static adb_status make_file(struct wal *w, uint64_t number, uint64_t size,
+                            struct wal_segment **out)
 {
     mutex_lock(&w->lock);
-    uint64_t number = w->next_number;
-    uint64_t class = next_class_locked(w);
     struct wal_spare spare = pop_spare_locked(w);
     mutex_unlock(&w->lock);
-
-    struct wal_segment *s = NULL;
-    bool announced = false, recycled = false;
     adb_status status = spare.path ? check_unlinked(w, &spare) : ADB_OK;
-    if (status == ADB_OK) {
-        recycled = spare.path != NULL;
-        uint64_t size = MAX_OF(class, round_to_block(need));
-        if (recycled)
-            size = MAX_OF(size, spare.capacity);
-        status = wal_segment_create(&w->place, number, size, spare.path, &s);
-    }
+    if (spare.path)
+        size = MAX_OF(size, spare.capacity);
+    if (status == ADB_OK)
+        status = wal_segment_create(&w->place, number, size, spare.path, out);
     mem_free(spare.path);
-    if (status == ADB_OK) {
-        announced = true;
-        status = announce(w, s);
-        if (status != ADB_OK)
-            wal_discard_segment(w, s, status == ADB_UNKNOWN_OUTCOME);
+    return status;
+}
+
+static void count_made(struct wal *w, const struct wal_segment *made)
+{
+    mutex_lock(&w->lock);
+    for (const struct wal_segment *s = made; s; s = s->next) {
+        w->stats.segments_created++;
+        w->stats.segments_recycled += s->recycled;
+    }
+    mutex_unlock(&w->lock);
+}
+
+/* Makes up to `count`, oldest first in *out. Some are better than none: what
+   stands in the way of one more is met again. Called with `making` set by this
+   thread and without the lock, which alone moves next_number. */
+static adb_status make_segments(struct wal *w, uint64_t size, unsigned count,
+                                struct wal_segment **out)
+{
+    uint64_t first = w->next_number;
+    struct wal_segment *made = NULL, **last = &made;
+    unsigned n = 0;
+    adb_status status = ADB_OK;
+    while (n < count && status == ADB_OK) {
+        status = make_file(w, first + n, size, last);
+        if (status == ADB_OK) {
+            last = &(*last)->next;
+            n++;
+        }
+    }
+    if (!n)
+        return status;
+    if (status != ADB_OK)
+        status_clear();
+
+    status = announce(w, first, n);
+    w->next_number = first + n; /* even in vain: the manifest may know them */
+    if (status != ADB_OK) {
+        discard_list(w, made, status == ADB_UNKNOWN_OUTCOME);
         /* Unknown is what becomes of the segment, not of the record that was
            to be its first: that one does not exist. */
         if (status == ADB_UNKNOWN_OUTCOME)
             status = status_context(ADB_IO, "no new log segment");
+        return status;
     }
-
-    mutex_lock(&w->lock);
-    if (announced) /* even in vain: the manifest may have heard of it */
-        w->next_number = number + 1;
-    if (status == ADB_OK) {
-        w->segment_size = class;
-        w->stats.segments_created++;
-        w->stats.segments_recycled += recycled;
-    }
-    mutex_unlock(&w->lock);
-    if (status == ADB_OK)
-        *out = s;
-    return status;
+    count_made(w, made);
+    *out = made;
+    return ADB_OK;
 }
 
-static void making_ends(struct wal *w, struct wal_segment *prepared)
+static void making_ends(struct wal *w, struct wal_segment *made)
 {
     mutex_lock(&w->lock);
     w->making = false;
-    if (prepared)
-        w->prepared = prepared;
+    struct wal_segment **last = &w->prepared;
+    while (*last)
+        last = &(*last)->next;
+    *last = made;
+    for (; made; made = made->next)
+        w->prepared_count++;
     condition_broadcast(&w->changed);
     mutex_unlock(&w->lock);
+}
+
+static struct wal_segment *pop_prepared_locked(struct wal *w)
+{
+    struct wal_segment *s = w->prepared;
+    if (s) {
+        w->prepared = s->next;
+        w->prepared_count--;
+        s->next = NULL;
+    }
+    return s;
+}
+
+static void put_prepared_back(struct wal *w, struct wal_segment *s)
+{
+    mutex_lock(&w->lock);
+    s->next = w->prepared;
+    w->prepared = s;
+    w->prepared_count++;
+    mutex_unlock(&w->lock);
+}
+
+/* The one prepared first has `need` bytes, or nothing has changed. */
+static adb_status grow_prepared(struct wal *w, struct wal_segment *s,
+                                uint64_t need)
+{
+    if (s->capacity >= need)
+        return ADB_OK;
+    wait_until_unused(w, s);
+    adb_status status = wal_segment_grow(s, round_to_block(need));
+    if (status != ADB_OK)
+        put_prepared_back(w, s);
+    return status;
+}
+
+static adb_status make_own(struct wal *w, uint64_t size,
+                           struct wal_segment **out)
+{
+    adb_status status = make_segments(w, size, 1, out);
+    making_ends(w, NULL);
+    return status;
 }
 
 adb_status wal_take_segment(struct wal *w, uint64_t need,
                             struct wal_segment **out)
 {
     mutex_lock(&w->lock);
-    while (w->making)
+    while (!w->prepared && w->making)
         condition_wait(&w->changed, &w->lock);
-    struct wal_segment *s = w->prepared;
-    w->prepared = NULL;
-    w->making = true;
+    struct wal_segment *s = pop_prepared_locked(w);
+    uint64_t class = class_locked(w, w->current != NULL);
+    if (!s)
+        w->making = true;
     mutex_unlock(&w->lock);
 
-    adb_status status = ADB_OK;
-    if (!s)
-        status = make_segment(w, need, &s);
-    else if (s->capacity < need)
-        status = wal_segment_grow(s, round_to_block(need));
-    making_ends(w, status == ADB_OK ? NULL : s);
-    if (status == ADB_OK)
-        *out = s;
-    return status;
+    adb_status status =
+        s ? grow_prepared(w, s, need)
+          : make_own(w, MAX_OF(class, round_to_block(need)), &s);
+    if (status != ADB_OK)
+        return status;
+    mutex_lock(&w->lock);
+    w->segment_size = class;
+    w->taken++;
+    mutex_unlock(&w->lock);
+    *out = s;
+    return ADB_OK;
 }
 
 /* ---- preparing ---- */
@@ -185,35 +269,34 @@ static adb_status populate_ahead(struct wal_segment *s)
     }
 }
 
-/* The offset behind which the next segment is made: at once, since a disk under
-   load takes tens of milliseconds, and a small memtable ends a segment sooner;
-   but not of a log that holds next to nothing. */
+/* So many are kept prepared: a disk under load takes a tenth of a second and
+   more for the syncs that one costs, in which a writer fills several small
+   ones; but not more than were needed so far. */
+static unsigned wanted_locked(const struct wal *w)
+{
+    uint64_t n = WAL_PREPARE_AHEAD / class_locked(w, false);
+    n = MIN_OF(n, MIN_OF(w->taken, (uint64_t)WAL_PREPARED_MAX));
+    return (unsigned)MAX_OF(n, 1);
+}
+
+/* How many to make now: several at once share their syncs. */
+static unsigned missing_locked(const struct wal *w)
+{
+    unsigned wanted = wanted_locked(w);
+    return w->prepared_count <= wanted / 2 ? wanted - w->prepared_count : 0;
+}
+
+/* The offset behind which the next ones are made: at once, for a small memtable
+   ends a segment early; but not of a log that holds next to nothing. */
 static uint64_t make_from(const struct wal_segment *s)
 {
     enum { EARLY = 64 << 10 };
     return MIN_OF(s->capacity / 2, (uint64_t)EARLY);
 }
 
-/* The offset behind which the next segment is populated: later, when the pages
-   that were asked for are there. */
-static uint64_t populate_next_from(const struct wal_segment *s)
-{
-    enum { LATER = 16 << 20 };
-    return MIN_OF(s->capacity / 4 * 3, (uint64_t)LATER);
-}
-
-static bool is_fresh(const struct wal_segment *s)
+static bool is_unpopulated(const struct wal_segment *s)
 {
     return s->map && !atomic_load_explicit(&s->populated, memory_order_relaxed);
-}
-
-/* The offset behind which there is something to do for the next segment. */
-static uint64_t next_segment_from_locked(const struct wal *w,
-                                         const struct wal_segment *s)
-{
-    if (!w->prepared)
-        return make_from(s);
-    return is_fresh(w->prepared) ? populate_next_from(s) : UINT64_MAX;
 }
 
 /* The offset from which on there is something to do again. */
@@ -227,35 +310,50 @@ static uint64_t next_prepare_locked(const struct wal *w,
     uint64_t have = atomic_load_explicit(&s->populated, memory_order_relaxed);
     if (have < s->capacity)
         at = have > WAL_POPULATE_AHEAD / 2 ? have - WAL_POPULATE_AHEAD / 2 : 0;
-    return MIN_OF(at, next_segment_from_locked(w, s));
+    if (missing_locked(w))
+        at = MIN_OF(at, make_from(s));
+    if (w->prepared && is_unpopulated(w->prepared))
+        at = 0;
+    return at;
 }
 
-static bool begin_making(struct wal *w, const struct wal_segment *s)
+/* Makes what is missing behind s, where s is still the writer's. */
+static adb_status make_next(struct wal *w, const struct wal_segment *s)
 {
     uint64_t end = atomic_load_explicit(&s->end, memory_order_relaxed);
     mutex_lock(&w->lock);
-    bool make = w->current == s && !w->making &&
-                end > next_segment_from_locked(w, s);
+    unsigned missing = missing_locked(w);
+    uint64_t class = class_locked(w, false);
+    bool make = missing && w->current == s && !w->making && end > make_from(s);
     if (make)
         w->making = true;
     mutex_unlock(&w->lock);
-    return make;
+    if (!make)
+        return ADB_OK;
+    struct wal_segment *made = NULL;
+    adb_status status = make_segments(w, class, missing, &made);
+    making_ends(w, made);
+    return status;
 }
 
-/* The first time makes it, the second time populates its beginning. */
-static adb_status prepare_next(struct wal *w)
+/* Populates the beginning of the one that comes next. The writer may take it
+   meanwhile. */
+static adb_status populate_next(struct wal *w)
 {
-    /* Nobody else touches it while `making` is set. */
+    mutex_lock(&w->lock);
     struct wal_segment *next = w->prepared;
-    adb_status status;
-    if (next) {
-        status = wal_segment_populate(next, WAL_POPULATE_STEP);
-    } else {
-        status = make_segment(w, 0, &next);
-        if (status == ADB_OK)
-            wal_segment_fetch(next);
-    }
-    making_ends(w, next);
+    if (next && !is_unpopulated(next))
+        next = NULL;
+    if (next)
+        next->users++;
+    mutex_unlock(&w->lock);
+    if (!next)
+        return ADB_OK;
+    adb_status status = wal_segment_populate(next, WAL_POPULATE_STEP);
+    mutex_lock(&w->lock);
+    next->users--;
+    condition_broadcast(&w->changed);
+    mutex_unlock(&w->lock);
     return status;
 }
 
@@ -278,9 +376,9 @@ adb_status wal_prepare(struct wal *w, bool *busy)
 
     adb_status status = s->map ? populate_ahead(s) : ADB_OK;
     if (status == ADB_OK)
-        wal_segment_fetch(s);
-    if (status == ADB_OK && begin_making(w, s))
-        status = prepare_next(w);
+        status = make_next(w, s);
+    if (status == ADB_OK)
+        status = populate_next(w);
 
     mutex_lock(&w->lock);
     s->users--;
@@ -431,9 +529,7 @@ void wal_unpin(struct wal *w, uint64_t segment)
 adb_status wal_remove_unused(struct wal *w)
 {
     adb_status first = sweep(w);
-    struct wal_segment *s = w->prepared;
-    w->prepared = NULL;
-    if (s) {
+    for (struct wal_segment *s; (s = pop_prepared_locked(w)) != NULL;) {
         adb_status status = env_unlink(w->options.env, s->path);
         if (first == ADB_OK)
             first = status;

@@ -9,8 +9,8 @@
 #include "env/env_fault.h"
 #include "env/env_memory.h"
 
-enum { BEFORE = 60, DURING = 60, AFTER = 60 };
-enum { WRITES = BEFORE + DURING + AFTER, VALUE = 3000 };
+enum { BEFORE = 60, DURING = 60, MORE = 400, AFTER = 60 };
+enum { WRITES = BEFORE + DURING + MORE + AFTER, VALUE = 3000 };
 enum fate { NOT_WRITTEN, ACKNOWLEDGED, UNKNOWN, REFUSED };
 
 struct faulty {
@@ -116,7 +116,7 @@ static void check_reads(struct faulty *f, const char *when)
 static void recover(struct faulty *f, const char *name)
 {
     uint64_t until = clock_now_ns() + UINT64_C(20) * 1000000000;
-    int first = BEFORE + DURING;
+    int first = BEFORE + DURING + MORE;
     while (put_timed(f, first, 5000) != ADB_OK) {
         if (clock_now_ns() > until)
             fail_msg("%s: writes do not recover: %s", name, status_message());
@@ -160,6 +160,9 @@ static void run_case(const struct fault_case *c, const char *durability)
     env_fault_set(f.env, &rule);
     for (int i = BEFORE; i < BEFORE + DURING; i++)
         (void)!put_timed(&f, i, 10);
+    /* Several log segments may lie ready. */
+    for (int i = 0; i < MORE && f.worst == ADB_OK; i++)
+        (void)!put_timed(&f, BEFORE + DURING + i, 10);
     check_reads(&f, c->name);
     adb_status flushed = db_flush(f.db);
     if (env_fault_hits(f.env) == 0)

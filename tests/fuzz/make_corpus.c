@@ -69,11 +69,12 @@ static void seed_batch(void)
     kv_batch_deinit(&b);
 }
 
-static adb_status created(void *context, uint64_t number,
+static adb_status created(void *context, uint64_t first, unsigned count,
                           const struct watermark *known)
 {
     (void)context;
-    (void)number;
+    (void)first;
+    (void)count;
     (void)known;
     return ADB_OK;
 }
@@ -107,7 +108,7 @@ static void seed_wal(void)
                                   .access = WAL_ACCESS_WRITE,
                                   .min_segment = 4096,
                                   .max_segment = 4096,
-                                  .segment_created = created};
+                                  .segments_created = created};
     struct wal_end none = {0};
     struct watermark nothing = {0};
     struct wal_position first, second;

@@ -125,6 +125,11 @@ static void sim_store(struct env_map *map, size_t offset, const void *data,
     scheduler_point();
 }
 
+static size_t sim_absent(struct env_map *map, size_t *offset, size_t end)
+{
+    return env_map_absent(map_of(map)->base, offset, end);
+}
+
 static void sim_unmap(struct env_map *map)
 {
     struct sim_map *m = map_of(map);
@@ -135,6 +140,7 @@ static void sim_unmap(struct env_map *map)
 
 static const struct env_map_ops sim_map_ops = {
     .populate = sim_populate,
+    .absent = sim_absent,
     .unmap = sim_unmap,
 };
 

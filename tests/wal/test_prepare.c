@@ -1,11 +1,12 @@
-/* Rotation while the next segment is being made: whose is that segment? And
-   what is done, when, ahead of the writer. */
+/* Rotation while the next segments are being made: whose are they? And what is
+   done, and when, ahead of the writer. */
 #include "wal/wal_support.h"
 
-enum { FILES_MAX = 8, MIB = 1 << 20 };
+enum { MIB = 1 << 20 };
 
 /* The env under test, its operations replaced so that a function runs whenever
-   pages of a file are asked for, and that it is known which were. */
+   a file is mapped or a directory synced, and that it is known what was
+   populated. */
 static struct {
     struct env_ops env;
     struct env_file_ops file;
@@ -13,70 +14,61 @@ static struct {
     const struct env_ops *base_env;
     const struct env_file_ops *base_file;
     const struct env_map_ops *base_map;
-    void (*on_ask)(void);
-    struct asked {
-        struct env_file *file;
-        struct env_map *map;
-        uint64_t end, earlier; /* asked for; in an earlier wal_prepare */
-        bool begun;            /* populated by wal_prepare from the front */
-    } files[FILES_MAX];
-    size_t count;
+    void (*on_map)(void);
+    void (*on_sync_dir)(void);
     bool preparing;
-    unsigned populated; /* times, by wal_prepare, behind where it began */
+    unsigned populated; /* MiB, by wal_prepare */
+    unsigned begun;     /* maps, by wal_prepare */
+    unsigned own;       /* directory syncs outside of wal_prepare */
+    unsigned prepared;  /* and in it */
+    unsigned absent;    /* ranges found */
 } hook;
 
+static void run_once(void (**f)(void))
+{
+    void (*now)(void) = *f;
+    *f = NULL;
+    if (now)
+        now();
+}
+
+/* No page that is populated has to be read. */
 static adb_status hook_populate(struct env_map *m, size_t offset, size_t size)
 {
-    for (size_t i = 0; hook.preparing && i < hook.count; i++) {
-        struct asked *a = &hook.files[i];
-        a->begun |= a->map == m && offset == 0;
-        /* Nobody asked before the writer made the first. */
-        if (a->map != m || (i == 0 && offset < 4 * MIB))
-            continue;
-        hook.populated++;
-        assert_true(offset + size <= a->earlier);
-    }
+    size_t at = offset;
+    assert_int_equal(hook.base_map->absent(m, &at, offset + size), 0);
+    hook.begun += hook.preparing && offset == 0;
+    hook.populated += hook.preparing && size == MIB;
     return hook.base_map->populate(m, offset, size);
 }
 
-static void hook_advise_ahead(struct env_file *f, uint64_t offset,
-                              uint64_t size)
+static size_t hook_absent(struct env_map *m, size_t *offset, size_t end)
 {
-    if (hook.on_ask)
-        hook.on_ask();
-    for (size_t i = 0; i < hook.count; i++) {
-        struct asked *a = &hook.files[i];
-        if (a->file != f)
-            continue;
-        assert_true(hook.preparing && offset >= a->end);
-        a->end = offset + size;
-    }
-    hook.base_file->advise_ahead(f, offset, size);
+    size_t size = hook.base_map->absent(m, offset, end);
+    hook.absent += size > 0;
+    return size;
 }
 
 static adb_status hook_map(struct env_file *f, size_t size, bool writable,
                            struct env_map **out)
 {
+    run_once(&hook.on_map);
     adb_status status = hook.base_file->map(f, size, writable, out);
     if (status != ADB_OK)
         return status;
     hook.base_map = (*out)->ops;
     hook.map = *hook.base_map;
     hook.map.populate = hook_populate;
+    hook.map.absent = hook_absent;
     (*out)->ops = &hook.map;
-    assert_true(hook.count < FILES_MAX);
-    hook.files[hook.count++] = (struct asked){.file = f, .map = *out};
     return ADB_OK;
 }
 
 static void prepare(struct log *log)
 {
     hook.preparing = true;
-    for (bool busy = true; busy;) {
-        for (size_t i = 0; i < hook.count; i++)
-            hook.files[i].earlier = hook.files[i].end;
+    for (bool busy = true; busy;)
         CHECK_OK(wal_prepare(log->wal, &busy));
-    }
     hook.preparing = false;
 }
 
@@ -89,19 +81,26 @@ static adb_status hook_open(struct env *e, const char *path, unsigned flags,
     hook.base_file = (*out)->ops;
     hook.file = *hook.base_file;
     hook.file.map = hook_map;
-    hook.file.advise_ahead = hook_advise_ahead;
     (*out)->ops = &hook.file;
     return ADB_OK;
+}
+
+static adb_status hook_sync_dir(struct env *e, const char *path)
+{
+    ++*(hook.preparing ? &hook.prepared : &hook.own);
+    run_once(&hook.on_sync_dir);
+    return hook.base_env->sync_dir(e, path);
 }
 
 static struct env *hooked_disk(void)
 {
     struct env *env = env_memory_new(ENV_MEMORY_STRICT);
     CHECK_OK(env_make_dir(env, "/log"));
-    hook.count = hook.populated = 0;
+    memset(&hook, 0, sizeof hook);
     hook.base_env = env->ops;
     hook.env = *env->ops;
     hook.env.open = hook_open;
+    hook.env.sync_dir = hook_sync_dir;
     env->ops = &hook.env;
     return env;
 }
@@ -112,9 +111,6 @@ static uint64_t returned;
 /* Runs while segment 2 exists, not yet handed over. */
 static void rotate_now(void)
 {
-    if (rotating->created_count < 2)
-        return;
-    hook.on_ask = NULL;
     returned = wal_rotate(rotating->wal);
 }
 
@@ -134,7 +130,7 @@ static void test_rotate_while_making(void **state)
     while (before.offset < log.options.min_segment * 3 / 4)
         CHECK_OK(log_append(&log, 1000, 1, &before));
     assert_true(wal_wants_prepare(log.wal));
-    hook.on_ask = rotate_now;
+    hook.on_map = rotate_now;
     prepare(&log);
     assert_true(returned > before.segment);
     CHECK_OK(log_append(&log, 1000, 1, &at));
@@ -184,30 +180,122 @@ static void test_made_early(void **state)
     env_memory_free(env);
 }
 
-/* A page that has to be read waits behind all that is being written; so what
-   wal_prepare populates it asked for before. */
-static void test_asked_for_before(void **state)
+/* A page that has to be read waits behind all that is being written: none is,
+   neither of new files nor of those used again. And the writer finds all of
+   them populated. */
+static void test_nothing_is_read(void **state)
 {
+    enum { SEGMENTS = 4, FILLED = 40 };
     (void)state;
     struct env *env = hooked_disk();
     struct log log;
+    struct wal_stats stats;
     struct wal_position at = {0};
     log_init(&log, env, "/log", WAL_ACCESS_MAP);
     log.options.min_segment = log.options.max_segment = 64 * MIB;
     log_open(&log);
-    for (unsigned segment = 1; segment <= 3; segment++) {
+    for (unsigned segment = 1; segment <= SEGMENTS; segment++) {
         do {
             CHECK_OK(log_append(&log, 10000, 1, &at));
             if (wal_wants_prepare(log.wal))
                 prepare(&log);
-        } while (at.offset < 40 * MIB);
-        assert_int_equal(hook.count, segment + 1);
-        /* The next begins resident, and far ahead is asked for. */
-        assert_true(hook.files[segment].begun);
-        assert_true(hook.files[segment - 1].end == 64 * MIB);
+        } while (at.offset < FILLED * MIB);
+        CHECK_OK(wal_release(log.wal, wal_rotate(log.wal)));
+    }
+    wal_stats(log.wal, &stats);
+    assert_int_equal(stats.segments_created, SEGMENTS + 1);
+    assert_int_equal(stats.segments_recycled, SEGMENTS - 1);
+    assert_int_equal(stats.self_populated, 1); /* the very first */
+    assert_int_equal(hook.begun, SEGMENTS);
+    assert_true(hook.populated >= SEGMENTS * FILLED);
+    assert_true(hook.absent >= SEGMENTS * FILLED);
+    wal_abandon(log.wal);
+    env_memory_free(env);
+}
+
+/* What a small memtable does: fills half a MiB, and ends its segment. */
+static void fill_and_rotate(struct log *log)
+{
+    struct wal_position at;
+    do {
+        CHECK_OK(log_append(log, 10000, 1, &at));
+        if (wal_wants_prepare(log->wal))
+            prepare(log);
+    } while (at.offset < MIB / 2);
+    wal_rotate(log->wal);
+}
+
+/* A busy disk takes a tenth of a second for the two syncs that a segment costs,
+   in which a writer with small memtables fills several. So several lie ready,
+   and those made together share their syncs. */
+static void test_several_small(void **state)
+{
+    enum { MEMTABLES = 40 };
+    (void)state;
+    struct env *env = hooked_disk();
+    struct log log;
+    struct wal_stats stats;
+    struct wal_position at;
+    log_init(&log, env, "/log", WAL_ACCESS_MAP);
+    log.options.min_segment = MIB;
+    log.options.max_segment = 64 * MIB;
+    log_open(&log);
+    for (unsigned i = 0; i < MEMTABLES; i++)
+        fill_and_rotate(&log);
+    assert_int_equal(hook.own, 1); /* the very first */
+    assert_true(hook.prepared < MEMTABLES / 2);
+
+    /* They end with their memtables: none needs to be larger. */
+    wal_stats(log.wal, &stats);
+    assert_int_equal(stats.live_bytes, log.created_count * MIB);
+
+    /* Nobody prepares: four at least are the writer's at once. */
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK_OK(log_append(&log, 10000, 1, &at));
         wal_rotate(log.wal);
     }
-    assert_true(hook.populated > 100);
+    assert_int_equal(hook.own, 1);
+    wal_abandon(log.wal);
+    env_memory_free(env);
+}
+
+/* Runs while segments are being made, others lie ready. */
+static void rotate_and_append(void)
+{
+    struct wal_position at;
+    uint64_t next = wal_rotate(rotating->wal);
+    CHECK_OK(log_append(rotating, 1000, 1, &at));
+    assert_true(at.segment >= next);
+    returned = at.segment;
+}
+
+/* The writer takes what lies ready, without a wait for what is being made; it
+   would be its own thread here that it waits for. */
+static void test_take_while_making(void **state)
+{
+    (void)state;
+    struct env *env = hooked_disk();
+    struct log log;
+    struct wal_position at;
+    struct replayed replayed;
+    struct wal_recovered got;
+    log_init(&log, env, "/log", WAL_ACCESS_MAP);
+    rotating = &log;
+    log.options.min_segment = log.options.max_segment = MIB;
+    log_open(&log);
+    for (unsigned i = 0; i < 20; i++)
+        fill_and_rotate(&log);
+    returned = 0;
+    hook.on_sync_dir = rotate_and_append;
+    while (!returned)
+        fill_and_rotate(&log);
+    for (unsigned i = 0; i < 20; i++)
+        fill_and_rotate(&log);
+    CHECK_OK(log_append(&log, 1000, 1, &at));
+    assert_int_equal(hook.own, 1);
+    CHECK_OK(log_recover(&log, NULL, false, unknown(), &replayed, &got));
+    assert_int_equal(replayed.next_seq, log.next_seq);
+    wal_recovered_deinit(&got);
     wal_abandon(log.wal);
     env_memory_free(env);
 }
@@ -217,7 +305,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rotate_while_making),
         cmocka_unit_test(test_made_early),
-        cmocka_unit_test(test_asked_for_before),
+        cmocka_unit_test(test_nothing_is_read),
+        cmocka_unit_test(test_several_small),
+        cmocka_unit_test(test_take_while_making),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,15 +39,17 @@ struct log {
     uint64_t next_seq;
 };
 
-static inline adb_status log_created(void *context, uint64_t number,
+static inline adb_status log_created(void *context, uint64_t first,
+                                     unsigned count,
                                      const struct watermark *known)
 {
     struct log *log = context;
     (void)known;
-    assert_true(log->created_count < LOG_SEGMENTS_MAX);
+    assert_true(log->created_count + count <= LOG_SEGMENTS_MAX);
     assert_true(!log->created_count ||
-                log->created[log->created_count - 1] < number);
-    log->created[log->created_count++] = number;
+                log->created[log->created_count - 1] < first);
+    for (unsigned i = 0; i < count; i++)
+        log->created[log->created_count++] = first + i;
     return ADB_OK;
 }
 
@@ -64,7 +66,7 @@ static inline void log_init(struct log *log, struct env *env,
         .min_segment = 64 << 10,
         .max_segment = 256 << 10,
         .spares = 2,
-        .segment_created = log_created,
+        .segments_created = log_created,
         .context = log,
     };
     log->next_seq = 1;
