@@ -32,6 +32,7 @@ enum {
 struct wal_spare {
     char *path; /* owned; NULL: reserved or empty */
     uint64_t capacity;
+    uint64_t written; /* so much of it, ever */
     bool taken;
 };
 

@@ -75,6 +75,8 @@ static adb_status fill(struct wal_segment *s, const struct wal_place *place,
         status = clear_header(s);
     if (status == ADB_OK && map)
         status = map_whole(s);
+    if (status == ADB_OK && s->map && s->written < s->capacity)
+        env_file_advise_ahead(s->file, s->written, s->capacity - s->written);
     return status;
 }
 
@@ -95,7 +97,7 @@ struct wal_segment *wal_segment_new(const char *directory, uint64_t number)
 
 adb_status wal_segment_create(const struct wal_place *place, uint64_t number,
                               uint64_t capacity, const char *reuse,
-                              struct wal_segment **out)
+                              uint64_t written, struct wal_segment **out)
 {
     assert(capacity % WAL_BLOCK == 0);
     struct wal_segment *s = wal_segment_new(place->directory, number);
@@ -103,6 +105,7 @@ adb_status wal_segment_create(const struct wal_place *place, uint64_t number,
         return ADB_NO_MEMORY;
     s->capacity = capacity;
     s->recycled = reuse != NULL;
+    s->written = written;
     atomic_init(&s->populated, UINT64_MAX);
 
     adb_status status = fill(s, place, reuse);
@@ -149,11 +152,13 @@ static void raise_populated(struct wal_segment *s, uint64_t end)
         ;
 }
 
-/* Pages of [from, end) that would have to be read. */
+/* Those pages of [from, end) that would have to be read. One by one: written
+   together they are one folio to the system, and a sync writes all of it for a
+   record in one of them. */
 static adb_status write_absent(struct wal_segment *s, uint64_t from,
                                uint64_t end)
 {
-    static const uint8_t zeros[4 * WAL_BLOCK];
+    static const uint8_t zeros[WAL_BLOCK];
     size_t at = from, size;
     while ((size = env_map_absent(s->map, &at, end)) > 0)
         for (size_t n; size; at += n, size -= n) {
@@ -168,6 +173,11 @@ static adb_status write_absent(struct wal_segment *s, uint64_t from,
 static uint64_t edge_of(const struct wal_segment *s)
 {
     return atomic_load_explicit(&s->populated, memory_order_relaxed);
+}
+
+uint64_t wal_segment_written(const struct wal_segment *s)
+{
+    return MIN_OF(MAX_OF(s->written, edge_of(s)), s->capacity);
 }
 
 adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)

@@ -12,7 +12,8 @@
  * pages would have to be read: of a file that is used again those that the
  * system took out of its cache; and of a new one, since file systems write
  * zeros around a page that they write (ext4: 32 KiB). What they hold is of no
- * use, so they are written over instead.
+ * use, so they are written over instead. And what was never written is asked
+ * for when the file is made, which reads nothing then and is cheaper.
  *
  * Threads: put and reach belong to the writer. populate may run beside them on
  * another thread; `edge` keeps it from writing over what the writer stores.
@@ -38,6 +39,7 @@ struct wal_segment {
     struct env_file *file; /* owned; NULL: adopted from an earlier run */
     struct env_map *map;   /* owned; NULL: written with write(2) */
     bool recycled;         /* the file was a segment before */
+    uint64_t written;      /* behind that the file was not written before */
 
     struct mutex edge; /* held by who writes behind `populated`, and by the
                           writer while it raises that by itself */
@@ -66,11 +68,14 @@ struct wal_place {
 struct wal_segment *wal_segment_new(const char *directory, uint64_t number);
 
 /* A file with `capacity` bytes of blocks, no record in it; its name is not
-   durable yet. reuse: the path of a file to take over, NULL: none. On failure
-   no new name remains (a reused file may be gone). */
+   durable yet. reuse: the path of a file to take over, NULL: none; so much of
+   it was written. On failure no new name remains (a reused file may be gone). */
 adb_status wal_segment_create(const struct wal_place *place, uint64_t number,
                               uint64_t capacity, const char *reuse,
+                              uint64_t written,
                               struct wal_segment **out) ADB_MUST_CHECK;
+/* How much of the file was ever written. */
+uint64_t wal_segment_written(const struct wal_segment *s);
 
 /* More blocks for a segment that is still empty. On failure it stays usable
    with its old capacity, unless its map was lost: then it uses write(2). */

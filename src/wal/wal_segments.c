@@ -32,12 +32,12 @@ static uint64_t class_locked(const struct wal *w, bool filled)
 
 static struct wal_spare pop_spare_locked(struct wal *w)
 {
-    struct wal_spare found = {NULL, 0, false};
+    struct wal_spare found = {.path = NULL};
     for (size_t i = 0; i < WAL_SPARES_MAX; i++) {
         if (!w->spares[i].path)
             continue;
         found = w->spares[i];
-        w->spares[i] = (struct wal_spare){NULL, 0, false};
+        w->spares[i] = (struct wal_spare){.path = NULL};
         break;
     }
     return found;
@@ -118,7 +118,8 @@ static adb_status make_file(struct wal *w, uint64_t number, uint64_t size,
     if (spare.path)
         size = MAX_OF(size, spare.capacity);
     if (status == ADB_OK)
-        status = wal_segment_create(&w->place, number, size, spare.path, out);
+        status = wal_segment_create(&w->place, number, size, spare.path,
+                                    spare.written, out);
     mem_free(spare.path);
     return status;
 }
@@ -441,7 +442,10 @@ static adb_status dispose(struct wal *w, struct wal_segment *s,
     struct env *env = w->options.env;
     struct env_stat stat;
     char *path = s->path;
-    uint64_t capacity = s->capacity;
+    const struct wal_spare filled = {
+        .capacity = s->capacity,
+        .written = wal_segment_written(s),
+    };
     s->path = NULL;
     wal_segment_free(s);
 
@@ -450,11 +454,12 @@ static adb_status dispose(struct wal *w, struct wal_segment *s,
     if (spare) {
         status = env_stat(env, path, &stat);
         keep = status == ADB_OK && stat.kind == ENV_KIND_FILE &&
-               stat.links == 1 && stat.size >= capacity;
+               stat.links == 1 && stat.size >= filled.capacity;
     }
     if (spare) {
         mutex_lock(&w->lock);
-        *spare = (struct wal_spare){keep ? path : NULL, capacity, false};
+        *spare = filled;
+        spare->path = keep ? path : NULL;
         mutex_unlock(&w->lock);
     }
     if (keep)
