@@ -113,6 +113,7 @@ adb_status wal_adopt(struct wal *w, uint64_t number)
         return status;
     }
     s->capacity = stat.kind == ENV_KIND_FILE ? stat.size : 0;
+    s->written = s->capacity; /* as far as is known */
     s->synced = UINT64_MAX; /* wal_recover synced it */
     mutex_lock(&w->lock);
     if (w->youngest)

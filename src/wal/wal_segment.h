@@ -68,8 +68,9 @@ struct wal_place {
 struct wal_segment *wal_segment_new(const char *directory, uint64_t number);
 
 /* A file with `capacity` bytes of blocks, no record in it; its name is not
-   durable yet. reuse: the path of a file to take over, NULL: none; so much of
-   it was written. On failure no new name remains (a reused file may be gone). */
+   durable yet. reuse: the path of a file to take over, NULL: none; `written`
+   bytes of it were written. On failure no new name remains (a reused file may
+   be gone). */
 adb_status wal_segment_create(const struct wal_place *place, uint64_t number,
                               uint64_t capacity, const char *reuse,
                               uint64_t written,

@@ -22,6 +22,7 @@ static struct {
     unsigned own;       /* directory syncs outside of wal_prepare */
     unsigned prepared;  /* and in it */
     unsigned absent;    /* ranges found */
+    uint64_t asked;     /* bytes asked for ahead */
 } hook;
 
 static void run_once(void (**f)(void))
@@ -47,6 +48,13 @@ static size_t hook_absent(struct env_map *m, size_t *offset, size_t end)
     size_t size = hook.base_map->absent(m, offset, end);
     hook.absent += size > 0;
     return size;
+}
+
+static void hook_advise_ahead(struct env_file *f, uint64_t offset,
+                              uint64_t size)
+{
+    hook.asked += size;
+    hook.base_file->advise_ahead(f, offset, size);
 }
 
 static adb_status hook_map(struct env_file *f, size_t size, bool writable,
@@ -81,6 +89,7 @@ static adb_status hook_open(struct env *e, const char *path, unsigned flags,
     hook.base_file = (*out)->ops;
     hook.file = *hook.base_file;
     hook.file.map = hook_map;
+    hook.file.advise_ahead = hook_advise_ahead;
     (*out)->ops = &hook.file;
     return ADB_OK;
 }
@@ -213,6 +222,46 @@ static void test_nothing_is_read(void **state)
     env_memory_free(env);
 }
 
+/* Of a file nothing is asked for, which would read it, but what was never
+   written: whether this run wrote it or one before. */
+static void test_nothing_old_is_asked_for(void **state)
+{
+    enum { SIZE = 4 * MIB, FILLED = 3 * MIB };
+    (void)state;
+    struct env *env = hooked_disk();
+    struct log log;
+    struct wal_position at;
+    struct replayed replayed;
+    struct wal_recovered got;
+    struct wal_stats stats;
+    log_init(&log, env, "/log", WAL_ACCESS_MAP);
+    log.options.min_segment = log.options.max_segment = SIZE;
+    log_open(&log);
+    CHECK_OK(log_append(&log, 100000, 1, &at));
+    assert_int_equal(hook.asked, SIZE);
+    wal_abandon(log.wal);
+
+    CHECK_OK(log_recover(&log, NULL, false, unknown(), &replayed, &got));
+    CHECK_OK(wal_open(&log.options, 2, &got.last, &got.synced_through,
+                      &log.wal));
+    CHECK_OK(wal_adopt(log.wal, 1));
+    wal_recovered_deinit(&got);
+    for (uint64_t segment = 2; segment <= 4; segment++) {
+        do
+            CHECK_OK(log_append(&log, 10000, 1, &at));
+        while (at.offset < FILLED);
+        CHECK_OK(wal_release(log.wal, wal_rotate(log.wal)));
+    }
+    /* The second one was new; the third is the adopted file, the fourth the
+       second's. */
+    wal_stats(log.wal, &stats);
+    assert_int_equal(stats.segments_created, 3);
+    assert_int_equal(stats.segments_recycled, 2);
+    assert_in_range(hook.asked, 2 * SIZE, 2 * SIZE + SIZE - FILLED);
+    wal_abandon(log.wal);
+    env_memory_free(env);
+}
+
 /* What a small memtable does: fills half a MiB, and ends its segment. */
 static void fill_and_rotate(struct log *log)
 {
@@ -306,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_rotate_while_making),
         cmocka_unit_test(test_made_early),
         cmocka_unit_test(test_nothing_is_read),
+        cmocka_unit_test(test_nothing_old_is_asked_for),
         cmocka_unit_test(test_several_small),
         cmocka_unit_test(test_take_while_making),
     };
