@@ -13,8 +13,8 @@ FORBIDDEN = {
     ("env/",): [
         "open", "openat", "creat", "read", "pread", "readv", "write",
         "pwrite", "writev", "fsync", "fdatasync", "sync_file_range", "mmap",
-        "munmap", "msync", "madvise", "ftruncate", "truncate", "fallocate",
-        "posix_fallocate", "rename", "renameat", "unlink", "unlinkat",
+        "munmap", "msync", "madvise", "mincore", "ftruncate", "truncate",
+        "fallocate", "posix_fallocate", "rename", "renameat", "unlink", "unlinkat",
         "mkdir", "rmdir", "stat", "fstat", "lstat", "opendir", "readdir",
         "flock", "fcntl", "fopen", "fread", "fwrite", "getrandom", "rand",
         "random", "srand", "time", "gettimeofday", "fork", "abort", "exit",

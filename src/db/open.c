@@ -156,17 +156,6 @@ adb_status db_remember_segment_locked(adb *db, uint64_t number)
     return ADB_OK;
 }
 
-static void forget_segments_from(adb *db, uint64_t first)
-{
-    mutex_lock(&db->lock);
-    size_t kept = 0;
-    for (size_t i = 0; i < db->segment_count; i++)
-        if (db->segments[i] < first)
-            db->segments[kept++] = db->segments[i];
-    db->segment_count = kept;
-    mutex_unlock(&db->lock);
-}
-
 /* The log made segments: their existence goes into the manifest. Nobody makes
    others meanwhile. */
 static adb_status segments_created(void *context, uint64_t first,
@@ -177,18 +166,23 @@ static adb_status segments_created(void *context, uint64_t first,
     struct version_edit edit = {.synced_through = *synced_through};
     struct version_edit *edits[1] = {&edit};
     adb_status status = ADB_OK;
+    mutex_lock(&db->lock);
     for (unsigned i = 0; i < count && status == ADB_OK; i++) {
-        mutex_lock(&db->lock);
         status = db_remember_segment_locked(db, first + i);
-        mutex_unlock(&db->lock);
         if (status == ADB_OK)
             status = version_edit_create_segment(&edit, first + i);
     }
+    mutex_unlock(&db->lock);
     if (status == ADB_OK)
         status = version_set_apply(db->versions, edits, 1);
     version_edit_deinit(&edit);
-    if (status != ADB_OK)
-        forget_segments_from(db, first);
+    if (status != ADB_OK) {
+        mutex_lock(&db->lock);
+        while (db->segment_count &&
+               db->segments[db->segment_count - 1] >= first)
+            db->segment_count--; /* they ascend */
+        mutex_unlock(&db->lock);
+    }
     return status;
 }
 

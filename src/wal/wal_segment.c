@@ -180,21 +180,26 @@ uint64_t wal_segment_written(const struct wal_segment *s)
     return MIN_OF(MAX_OF(s->written, edge_of(s)), s->capacity);
 }
 
+static adb_status make_resident(struct wal_segment *s, uint64_t from,
+                                uint64_t end)
+{
+    if (from >= end)
+        return ADB_OK;
+    adb_status status = env_map_populate(s->map, from, end - from);
+    if (status == ADB_OK)
+        raise_populated(s, end);
+    return status;
+}
+
 adb_status wal_segment_populate(struct wal_segment *s, uint64_t end)
 {
     end = MIN_OF(end, s->capacity);
     mutex_lock(&s->edge);
     uint64_t from = edge_of(s);
-    adb_status status = from < end ? write_absent(s, from, end) : ADB_OK;
+    adb_status status = write_absent(s, from, end);
     mutex_unlock(&s->edge);
-    if (from >= end)
-        return ADB_OK;
     /* The writer need not wait for this. */
-    if (status == ADB_OK)
-        status = env_map_populate(s->map, from, end - from);
-    if (status == ADB_OK)
-        raise_populated(s, end);
-    return status;
+    return status == ADB_OK ? make_resident(s, from, end) : status;
 }
 
 adb_status wal_segment_reach_slow(struct wal_segment *s, uint64_t end,
@@ -204,15 +209,11 @@ adb_status wal_segment_reach_slow(struct wal_segment *s, uint64_t end,
     end = (end + WAL_SELF_POPULATE - 1) / WAL_SELF_POPULATE * WAL_SELF_POPULATE;
     end = MIN_OF(end, s->capacity);
     (*self)++;
-    adb_status status = ADB_OK;
     mutex_lock(&s->edge);
     uint64_t from = edge_of(s);
-    if (from < end)
-        status = write_absent(s, from, end);
-    if (from < end && status == ADB_OK)
-        status = env_map_populate(s->map, from, end - from);
+    adb_status status = write_absent(s, from, end);
     if (status == ADB_OK)
-        raise_populated(s, end);
+        status = make_resident(s, from, end);
     mutex_unlock(&s->edge);
     return status;
 }

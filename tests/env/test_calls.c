@@ -26,7 +26,7 @@
 
 enum call { NO_CALL, PREAD, PWRITE, FDATASYNC, FTRUNCATE, FALLOCATE, FSTAT,
             CLOSE, OPEN, FSYNC, MADVISE, FCNTL, STATFS, STATVFS, GETRANDOM,
-            READDIR, STAT, GETRLIMIT };
+            READDIR, STAT, GETRLIMIT, MINCORE };
 
 static struct {
     enum call call;
@@ -36,6 +36,8 @@ static struct {
     bool nothing;         /* pwrite says that it wrote nothing */
     unsigned made;        /* calls of that kind */
     rlim_t limit;
+    /* What mincore says of the pages from `map` on; NULL: as it is. */
+    const unsigned char *resident, *map;
 } plan;
 
 static bool fails(enum call call)
@@ -130,6 +132,18 @@ int fcntl(int fd, int command, ...)
 int madvise(void *base, size_t size, int advice)
 {
     return fails(MADVISE) ? -1 : REAL(madvise)(base, size, advice);
+}
+
+int mincore(void *base, size_t size, unsigned char *out)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (fails(MINCORE))
+        return -1;
+    if (!plan.resident)
+        return REAL(mincore)(base, size, out);
+    memcpy(out, plan.resident + ((unsigned char *)base - plan.map) / page,
+           (size + page - 1) / page);
+    return 0;
 }
 
 int statfs(const char *path, struct statfs *out)
@@ -504,6 +518,59 @@ static void test_old_kernel(void **state)
     assert_ok(env_file_close(f));
 }
 
+/* Which pages would have to be read. */
+static void test_absent(void **state)
+{
+    enum { PAGES = 300 };
+    (void)state;
+    struct env *e = env_posix();
+    struct env_file *f;
+    struct env_map *m;
+    char path[4200];
+    unsigned char resident[PAGES];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), at = 0;
+    snprintf(path, sizeof path, "%s/absent", directory);
+    assert_ok(env_open(e, path, ENV_WRITE | ENV_CREATE, &f));
+    assert_ok(env_file_truncate(f, PAGES * page));
+    assert_ok(env_file_map(f, PAGES * page, true, &m));
+    memset(resident, 1, sizeof resident);
+    plan.map = m->base;
+    plan.resident = resident;
+    assert_int_equal(env_map_absent(m, &at, PAGES * page), 0);
+
+    /* Over the bound of what is asked for at once, and the last page. */
+    memset(resident + 120, 0, 30);
+    resident[PAGES - 1] = 0;
+    assert_int_equal(env_map_absent(m, &at, PAGES * page), 30 * page);
+    assert_int_equal(at, 120 * page);
+    at += 30 * page;
+    assert_int_equal(env_map_absent(m, &at, PAGES * page), page);
+    assert_int_equal(at, (PAGES - 1) * page);
+    at += page;
+    assert_int_equal(env_map_absent(m, &at, PAGES * page), 0);
+    /* Nothing outside of the range, whole pages or not. */
+    at = 130 * page + 10;
+    assert_int_equal(env_map_absent(m, &at, 132 * page - 10), 2 * page - 20);
+    assert_int_equal(at, 130 * page + 10);
+    at = 0;
+    assert_int_equal(env_map_absent(m, &at, 120 * page), 0);
+    /* Not known. */
+    plan.call = MINCORE;
+    plan.error = EAGAIN;
+    plan.skip = 0;
+    plan.times = 1;
+    assert_int_equal(env_map_absent(m, &at, PAGES * page), 0);
+    plan.call = NO_CALL;
+    plan.resident = NULL;
+
+    /* As the system says it: what was populated is there. */
+    assert_ok(env_map_populate(m, 0, PAGES * page));
+    at = 0;
+    assert_int_equal(env_map_absent(m, &at, PAGES * page), 0);
+    env_map_unmap(m);
+    assert_ok(env_file_close(f));
+}
+
 static void test_limits(void **state)
 {
     (void)state;
@@ -545,6 +612,7 @@ int main(void)
         cmocka_unit_test(test_failures_on_the_way),
         cmocka_unit_test(test_short_transfers),
         cmocka_unit_test(test_old_kernel),
+        cmocka_unit_test(test_absent),
         cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -114,6 +114,17 @@ static struct env *hooked_disk(void)
     return env;
 }
 
+static struct env *hooked_log(struct log *log, uint64_t min_segment,
+                              uint64_t max_segment)
+{
+    struct env *env = hooked_disk();
+    log_init(log, env, "/log", WAL_ACCESS_MAP);
+    log->options.min_segment = min_segment;
+    log->options.max_segment = max_segment;
+    log_open(log);
+    return env;
+}
+
 static struct log *rotating;
 static uint64_t returned;
 
@@ -196,13 +207,10 @@ static void test_nothing_is_read(void **state)
 {
     enum { SEGMENTS = 4, FILLED = 40 };
     (void)state;
-    struct env *env = hooked_disk();
     struct log log;
     struct wal_stats stats;
     struct wal_position at = {0};
-    log_init(&log, env, "/log", WAL_ACCESS_MAP);
-    log.options.min_segment = log.options.max_segment = 64 * MIB;
-    log_open(&log);
+    struct env *env = hooked_log(&log, 64 * MIB, 64 * MIB);
     for (unsigned segment = 1; segment <= SEGMENTS; segment++) {
         do {
             CHECK_OK(log_append(&log, 10000, 1, &at));
@@ -228,15 +236,12 @@ static void test_nothing_old_is_asked_for(void **state)
 {
     enum { SIZE = 4 * MIB, FILLED = 3 * MIB };
     (void)state;
-    struct env *env = hooked_disk();
     struct log log;
     struct wal_position at;
     struct replayed replayed;
     struct wal_recovered got;
     struct wal_stats stats;
-    log_init(&log, env, "/log", WAL_ACCESS_MAP);
-    log.options.min_segment = log.options.max_segment = SIZE;
-    log_open(&log);
+    struct env *env = hooked_log(&log, SIZE, SIZE);
     CHECK_OK(log_append(&log, 100000, 1, &at));
     assert_int_equal(hook.asked, SIZE);
     wal_abandon(log.wal);
@@ -281,14 +286,10 @@ static void test_several_small(void **state)
 {
     enum { MEMTABLES = 40 };
     (void)state;
-    struct env *env = hooked_disk();
     struct log log;
     struct wal_stats stats;
     struct wal_position at;
-    log_init(&log, env, "/log", WAL_ACCESS_MAP);
-    log.options.min_segment = MIB;
-    log.options.max_segment = 64 * MIB;
-    log_open(&log);
+    struct env *env = hooked_log(&log, MIB, 64 * MIB);
     for (unsigned i = 0; i < MEMTABLES; i++)
         fill_and_rotate(&log);
     assert_int_equal(hook.own, 1); /* the very first */
@@ -323,15 +324,12 @@ static void rotate_and_append(void)
 static void test_take_while_making(void **state)
 {
     (void)state;
-    struct env *env = hooked_disk();
     struct log log;
     struct wal_position at;
     struct replayed replayed;
     struct wal_recovered got;
-    log_init(&log, env, "/log", WAL_ACCESS_MAP);
+    struct env *env = hooked_log(&log, MIB, MIB);
     rotating = &log;
-    log.options.min_segment = log.options.max_segment = MIB;
-    log_open(&log);
     for (unsigned i = 0; i < 20; i++)
         fill_and_rotate(&log);
     returned = 0;
