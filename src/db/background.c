@@ -85,10 +85,18 @@ void db_discard_tables(adb *db, const struct version_edit *edit,
 
 void db_update_pressure_locked(adb *db)
 {
+    uint64_t began = db->flush_began_ns;
+    unsigned frozen = (unsigned)db->frozen_count;
+    unsigned max_frozen = (unsigned)db->options.max_memtables - 1;
+    /* Recovery and large values may freeze more. */
+    unsigned more = max_frozen > frozen ? max_frozen - frozen : 0;
     struct pressure_input in = {
-        .frozen = (unsigned)db->frozen_count,
-        .max_frozen = (unsigned)db->options.max_memtables - 1,
+        .frozen = frozen,
+        .max_frozen = max_frozen,
         .writable_fill = 0.5,
+        .room_bytes = db->writable_room + more * db->options.memtable_size,
+        .flush_ns = began ? MAX_OF(clock_now_ns() - began, 1) : 0,
+        .flush_bytes = frozen ? memtable_used(db->frozen[0].table) : 0,
         .debt_bytes = db->debt.bytes,
         .debt_soft = 8 * db->options.memtable_size,
         .debt_hard = 64 * db->options.memtable_size,
@@ -170,7 +178,7 @@ static adb_status flush_one_unlocking(adb *db)
     struct flush_result result = {0};
     struct db_job job;
     uint64_t bytes = memtable_used(m.table), began = clock_now_ns();
-    db->flushing = true;
+    db->flush_began_ns = began;
     db_job_begin_locked(db, &job);
     mutex_unlock(&db->lock);
 
@@ -183,7 +191,7 @@ static adb_status flush_one_unlocking(adb *db)
 
     mutex_lock(&db->lock);
     db_job_end_locked(&job, status);
-    db->flushing = false;
+    db->flush_began_ns = 0;
     db->flush_rounds++;
     if (status != ADB_OK)
         return status;

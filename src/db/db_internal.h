@@ -130,6 +130,7 @@ struct adb {
     _Atomic(struct db_view *) view; /* written under lock, release */
     _Atomic uint64_t pace_ns_per_kib; /* back-pressure; 0: none */
     _Atomic uint64_t paced_until;     /* writers' shared schedule, ns */
+    _Atomic uint64_t pace_due;        /* when a writer works it out anew, ns */
     _Atomic bool cancel_compaction;   /* closing: running jobs give up */
     _Atomic bool idle;                /* no write for a while (keeper.c) */
     _Atomic bool tidying;             /* reads have paid for fewer runs */
@@ -142,7 +143,8 @@ struct adb {
     struct db_memtable frozen[DB_MAX_FROZEN]; /* oldest first */
     size_t frozen_count;
     struct version *version; /* the current one; counted */
-    bool flushing;
+    uint64_t flush_began_ns; /* 0: none is under way */
+    uint64_t writable_room;  /* bytes of active, when last looked at */
     bool flush_wanted;     /* somebody waits for a flush that has failed */
     uint64_t flush_rounds; /* flushes that ended, well or not */
     bool hold_flush;       /* tests */

@@ -5,6 +5,8 @@
 /* Before anything was measured: slow enough for a poor disk. */
 static const double unknown_rate = 64.0 * 1024 * 1024;
 static const double slowest_rate = 256.0 * 1024;
+/* And while one flush takes very long: a small write waits 10 ms. */
+static const double slowest_lasting = 16.0 * 1024;
 
 static double smooth(double old, double now)
 {
@@ -58,11 +60,12 @@ static double strain(double value, double soft, double hard)
 }
 
 /* How many times `base` writers may go at this strain: from far above it down
-   to a little below, so that the backlog settles before the hard bound. */
+   to a little below, so that the backlog settles before the hard bound. They
+   are not stopped, however slow the work was. */
 static double allowed(double base, double how_strained)
 {
     double left = 1 - how_strained;
-    return base * (0.75 + 6 * left * left * left);
+    return MAX_OF(base * (0.75 + 6 * left * left * left), slowest_rate);
 }
 
 static double flush_strain(const struct pressure_input *in)
@@ -72,6 +75,19 @@ static double flush_strain(const struct pressure_input *in)
     /* The one being flushed is no strain while the next has room. */
     double backlog = (double)in->frozen - 1 + in->writable_fill;
     return strain(backlog, 0, (double)in->max_frozen);
+}
+
+/* What room there is should last until the flush under way ends: as long as
+   others took; and one that has taken longer, on a disk that is busy with
+   something else, is expected to take as long again as it has. Looked at often
+   enough, room never ends. */
+static double lasting_rate(const struct pressure *p,
+                           const struct pressure_input *in)
+{
+    double expected =
+        p->flush_rate > 0 ? 1e9 * (double)in->flush_bytes / p->flush_rate : 0;
+    double left_ns = MAX_OF((double)in->flush_ns, expected);
+    return MAX_OF(1e9 * (double)in->room_bytes / left_ns, slowest_lasting);
 }
 
 static double compaction_strain(const struct pressure_input *in)
@@ -91,6 +107,8 @@ uint64_t pressure_pace(struct pressure *p, const struct pressure_input *in)
     if (flushing > 0) {
         double base = p->flush_rate > 0 ? p->flush_rate : unknown_rate;
         p->allowed_rate = allowed(base, flushing);
+        if (in->flush_ns)
+            p->allowed_rate = MIN_OF(p->allowed_rate, lasting_rate(p, in));
         p->cause = "memtables wait for their flush";
     }
     if (compacting > 0) {
@@ -104,7 +122,5 @@ uint64_t pressure_pace(struct pressure *p, const struct pressure_input *in)
     }
     if (p->allowed_rate == 0)
         return 0;
-    if (p->allowed_rate < slowest_rate)
-        p->allowed_rate = slowest_rate;
     return (uint64_t)(1e9 * 1024 / p->allowed_rate);
 }

@@ -1,8 +1,8 @@
 /*
  * Back-pressure: how fast may writers write? Pure: what is known of flushes
  * and compaction in, a pace out. No cliff: the pace tightens smoothly as
- * unflushed memtables and compaction debt grow, and never stops writers
- * altogether (the hard bound is the number of memtables).
+ * unflushed memtables and compaction debt grow, or a flush takes long, and
+ * never stops writers altogether (the hard bound is the number of memtables).
  */
 #ifndef DB_PRESSURE_H
 #define DB_PRESSURE_H
@@ -25,6 +25,9 @@ struct pressure {
 struct pressure_input {
     unsigned frozen, max_frozen; /* memtables waiting, and how many may */
     double writable_fill;        /* 0..1 of the writable one */
+    uint64_t room_bytes;         /* what may be written until writers wait */
+    uint64_t flush_ns;           /* the flush under way took so far; 0: none */
+    uint64_t flush_bytes;        /* of what it flushes */
     uint64_t debt_bytes;         /* compaction input that is due */
     uint64_t debt_soft, debt_hard;
     unsigned runs, runs_soft, runs_hard; /* sorted runs to search */

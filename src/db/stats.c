@@ -235,7 +235,8 @@ static void background(adb *db, struct json *j)
     number(j, "manifest_bytes", v.manifest_bytes);
     number(j, "edits", v.edits);
     mutex_lock(&db->lock);
-    number(j, "running", db->running_compactions + (db->flushing ? 1 : 0));
+    number(j, "running",
+           db->running_compactions + (db->flush_began_ns ? 1 : 0));
     number(j, "memtables_waiting", db->frozen_count);
     string(j, "flush_error",
            db->flush_error.code == ADB_OK ? "" : db->flush_error.message);

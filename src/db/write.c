@@ -19,6 +19,7 @@ enum { LOG_FACTOR = 4 };
 enum { SEGMENT_END = 4096 };
 
 static const uint64_t pace_burst_ns = 1000000;     /* unpaid before a sleep */
+static const uint64_t pace_renewed_ns = 1000000;   /* and worked out anew */
 static const uint64_t pace_sleep_max_ns = 30000000;
 
 /* What a write needs, worked out before the lock. */
@@ -79,6 +80,32 @@ static adb_status timed_out(adb *db)
                                         : "memtables wait for their flush");
 }
 
+/* What the writable memtable takes yet, itself or its log. write_lock is
+   held. */
+static uint64_t writable_room(const adb *db)
+{
+    uint64_t size = db->options.memtable_size;
+    uint64_t used = MAX_OF(memtable_used(db->active.table),
+                           db->active.log_bytes / LOG_FACTOR);
+    return size - MIN_OF(used, size);
+}
+
+/* While writers pay, what they owe changes: a flush may take longer than the
+   last ones. */
+static void renew_pace(adb *db, uint64_t now)
+{
+    uint64_t due = atomic_load_explicit(&db->pace_due, memory_order_relaxed);
+    if (now < due || !atomic_compare_exchange_strong(&db->pace_due, &due,
+                                                     now + pace_renewed_ns))
+        return;
+    mutex_lock(&db->write_lock);
+    mutex_lock(&db->lock);
+    db->writable_room = writable_room(db);
+    db_update_pressure_locked(db);
+    mutex_unlock(&db->lock);
+    mutex_unlock(&db->write_lock);
+}
+
 /* Pays for back-pressure: all writers share one schedule that advances with
    the bytes they write; who finds it ahead of the clock sleeps. */
 static adb_status pace(adb *db, const struct plan *p)
@@ -88,6 +115,7 @@ static adb_status pace(adb *db, const struct plan *p)
     if (likely(per_kib == 0))
         return ADB_OK;
     uint64_t now = clock_now_ns();
+    renew_pace(db, now);
     uint64_t until = atomic_load(&db->paced_until), next;
     do {
         uint64_t from = until + pace_burst_ns < now ? now - pace_burst_ns
@@ -156,6 +184,7 @@ static adb_status install_memtable_locked(adb *db, struct memtable *fresh,
         db->active.first_segment = wal_rotate(db->wal);
     else
         memtable_unref(old.table);
+    db->writable_room = writable_room(db);
     db_update_pressure_locked(db);
     if (keep)
         condition_signal(&db->flush_work);
@@ -249,19 +278,25 @@ static adb_status heal_log_unlocking(adb *db, uint64_t deadline_ns)
 }
 
 /* The log begins a new segment for this write, and would soon again for the
-   next memtable, sooner than one can be made. */
+   next memtable, sooner than one can be made. But nobody waits for a flush
+   beside a memtable that is not full. */
 static bool may_share_rotation(adb *db, const struct plan *p)
 {
-    return p->logged && wal_room(db->wal) < p->bytes + SEGMENT_END &&
-           memtable_used(db->active.table) >
-               db->options.memtable_size / 4 * 3;
+    if (likely(!p->logged || wal_room(db->wal) >= p->bytes + SEGMENT_END ||
+               memtable_used(db->active.table) <=
+                   db->options.memtable_size / 4 * 3))
+        return false;
+    mutex_lock(&db->lock);
+    bool room = queue_has_room_locked(db, false);
+    mutex_unlock(&db->lock);
+    return room;
 }
 
 static bool fits(adb *db, const struct plan *p)
 {
     return memtable_has_room(db->active.table, p->worst_case) &&
            db->active.log_bytes < LOG_FACTOR * db->options.memtable_size &&
-           likely(!may_share_rotation(db, p));
+           !may_share_rotation(db, p);
 }
 
 /* Leaves the writable memtable with room for the write. */

@@ -113,6 +113,32 @@ static void test_slowest(void **state)
     assert_int_equal(pressure_pace(&p, &in), 3906250); /* 256 KiB/s */
 }
 
+/* What room there is lasts until the flush under way is expected to end: as
+   others did, or, if it takes longer, in as long again. */
+static void test_slow_flush(void **state)
+{
+    struct pressure_input in = calm();
+    (void)state;
+    in.frozen = 3;
+    in.room_bytes = 10 << 20;
+    in.flush_ns = 1;
+    assert_near(rate_at(&in), 100 * (0.75 + 6.0 / 8));
+    in.flush_ns = 100000000;
+    assert_near(rate_at(&in), 100);
+    in.flush_ns = 1000000000;
+    assert_near(rate_at(&in), 10);
+    in.room_bytes = 0; /* no stop */
+    assert_near(rate_at(&in), 16.0 / 1024);
+    in.room_bytes = 10 << 20;
+    in.flush_bytes = 20 << 20; /* 200 ms, by what was measured */
+    in.flush_ns = 1;
+    assert_near(rate_at(&in), 50);
+    in.flush_ns = 250000000;
+    assert_near(rate_at(&in), 40);
+    in.frozen = 0; /* of an empty memtable: not in anybody's way */
+    assert_near(rate_at(&in) + 1, 1);
+}
+
 static void test_rates(void **state)
 {
     struct pressure p = measured(0, 0);
@@ -135,6 +161,7 @@ int main(void)
         cmocka_unit_test(test_compaction),
         cmocka_unit_test(test_two_causes),
         cmocka_unit_test(test_slowest),
+        cmocka_unit_test(test_slow_flush),
         cmocka_unit_test(test_rates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

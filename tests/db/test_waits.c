@@ -1,10 +1,12 @@
 /*
  * Writers and waiters with a deadline: a queue that does not move ends in
  * ADB_TIMEOUT that says what was waited for, changes nothing, and is over when
- * flushes go on; values larger than a memtable pass one at a time.
+ * flushes go on; values larger than a memtable pass one at a time. One flush
+ * that takes long makes all writers slower and none stand still.
  */
 #include "db_test.h"
 
+#include "env/env_fault.h"
 #include "env/env_memory.h"
 
 static const char options[] =
@@ -79,6 +81,39 @@ static void test_full_queue(void **state)
     env_memory_free(disk);
 }
 
+static unsigned writes_that_fit(const char *more)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "memtable_size=1M max_memtables=2 wal_segment_min=64K "
+             "wal_segment_max=64K idle_compaction=false %s",
+             more);
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    adb *db = db_test_open(disk, "/db", text);
+    adb_status status;
+    db_test_hold_flush(db, true);
+    unsigned taken = put_until_refused(db, &status);
+    assert_int_equal(status, ADB_TIMEOUT);
+    db_test_hold_flush(db, false);
+    assert_ok(db_close(db));
+    env_memory_free(disk);
+    return taken;
+}
+
+/* A memtable may end early, with its log segment, but not the last one there
+   is room for: its writer would wait beside a memtable that is not full. */
+static void test_room_to_the_end(void **state)
+{
+    (void)state;
+    unsigned without_log = writes_that_fit("durability=none");
+    unsigned with_log = writes_that_fit("durability=process");
+    printf("%u writes of 900 bytes in two MiB, %u with their log\n",
+           without_log, with_log);
+    assert_true(without_log > 2000);
+    /* All of the second, and three quarters of the first. */
+    assert_true(with_log > without_log / 16 * 14);
+}
+
 /* The flush thread wakes who waits for it before it drops the memtable, so
    this may take a moment; but nothing else has to happen first. */
 static void expect_given_back(adb *db, const char *row)
@@ -121,11 +156,51 @@ static void test_large_values(void **state)
     env_memory_free(disk);
 }
 
+static void write_for(adb *db, uint64_t ms)
+{
+    uint64_t until = clock_now_ns() + ms * 1000000;
+    for (unsigned i = 0; clock_now_ns() < until; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%07u", i);
+        assert_ok(put_within(db, key, 100, 60000));
+    }
+}
+
+/* The disk does something else for a second, in which writers at full speed
+   would fill the queue twenty times over. */
+static void test_one_slow_flush(void **state)
+{
+    (void)state;
+    /* One of two is a flush's: there is one thread for merges. */
+    static const struct env_fault_rule slow = {.operations = ENV_FAULT_SYNC,
+                                               .path_part = ".sst",
+                                               .count = 2,
+                                               .delay_ns = 1000000000};
+    struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
+    struct env *env = env_fault_new(disk);
+    adb *db = db_test_open(env, "/db",
+                           "memtable_size=1M durability=process "
+                           "idle_compaction=false");
+    write_for(db, 500);
+    uint64_t before = db_test_stat(db, "flush_ns");
+    env_fault_set(env, &slow);
+    write_for(db, 1500);
+    assert_true(db_test_stat(db, "flush_ns") - before > slow.delay_ns);
+    printf("longest wait %.1f ms\n",
+           (double)db_test_stat(db, "wait_max_ns") / 1e6);
+    assert_true(db_test_stat(db, "wait_max_ns") < 60000000);
+    assert_ok(db_close(db));
+    env_fault_free(env);
+    env_memory_free(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_queue),
+        cmocka_unit_test(test_room_to_the_end),
         cmocka_unit_test(test_large_values),
+        cmocka_unit_test(test_one_slow_flush),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
