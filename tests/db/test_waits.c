@@ -39,15 +39,18 @@ static void expect_size(adb *db, const char *key, size_t size)
     assert_int_equal(found, size);
 }
 
-/* Until one is refused; how many were taken. */
-static unsigned put_until_refused(adb *db, adb_status *status)
+/* Until there is no room; how many were taken. */
+static unsigned fill_queue(adb *db)
 {
     char key[16];
+    db_test_hold_flush(db, true);
     for (unsigned i = 0;; i++) {
         snprintf(key, sizeof key, "k%05u", i);
-        *status = put_within(db, key, 900, 40);
-        if (*status != ADB_OK)
+        adb_status status = put_within(db, key, 900, 40);
+        if (status != ADB_OK) {
+            assert_int_equal(status, ADB_TIMEOUT);
             return i;
+        }
         assert_true(i < 100000);
     }
 }
@@ -57,10 +60,7 @@ static void test_full_queue(void **state)
     (void)state;
     struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
     adb *db = db_test_open(disk, "/db", options);
-    adb_status status;
-    db_test_hold_flush(db, true);
-    unsigned taken = put_until_refused(db, &status);
-    assert_int_equal(status, ADB_TIMEOUT);
+    unsigned taken = fill_queue(db);
     assert_non_null(strstr(status_message(), "the write's deadline passed"));
     assert_non_null(strstr(status_message(), "memtables wait"));
     assert_true(taken > 60);
@@ -90,10 +90,7 @@ static unsigned writes_that_fit(const char *more)
              more);
     struct env *disk = env_memory_new(ENV_MEMORY_STRICT);
     adb *db = db_test_open(disk, "/db", text);
-    adb_status status;
-    db_test_hold_flush(db, true);
-    unsigned taken = put_until_refused(db, &status);
-    assert_int_equal(status, ADB_TIMEOUT);
+    unsigned taken = fill_queue(db);
     db_test_hold_flush(db, false);
     assert_ok(db_close(db));
     env_memory_free(disk);
@@ -171,7 +168,7 @@ static void write_for(adb *db, uint64_t ms)
 static void test_one_slow_flush(void **state)
 {
     (void)state;
-    /* One of two is a flush's: there is one thread for merges. */
+    /* Of two in a second one is a flush's: one thread merges. */
     static const struct env_fault_rule slow = {.operations = ENV_FAULT_SYNC,
                                                .path_part = ".sst",
                                                .count = 2,
@@ -180,7 +177,7 @@ static void test_one_slow_flush(void **state)
     struct env *env = env_fault_new(disk);
     adb *db = db_test_open(env, "/db",
                            "memtable_size=1M durability=process "
-                           "idle_compaction=false");
+                           "background_threads=2 idle_compaction=false");
     write_for(db, 500);
     uint64_t before = db_test_stat(db, "flush_ns");
     env_fault_set(env, &slow);
